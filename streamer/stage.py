@@ -1,0 +1,123 @@
+"""What a stage is: synchronous code that turns one partition's batch of records into outputs.
+
+The worker (`streamer.worker`) polls Kafka, calls `process` in a thread, makes the outputs durable, and only
+then commits the batch. A stage knows nothing of Faust, event loops, commits or topic prefixes: topic names
+here are the logical ones of the contracts (`tweets`, `predictions`); the worker adds `kafka.topic_prefix`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Record(Protocol):
+    """One consumed record. aiokafka's own objects satisfy this, so nothing is copied."""
+
+    @property
+    def offset(self) -> int:
+        """Position in the partition."""
+
+    @property
+    def timestamp(self) -> int:
+        """Milliseconds since the epoch; -1 when the broker gave none."""
+
+    @property
+    def key(self) -> bytes | None:
+        """The bytes it was placed by."""
+
+    @property
+    def value(self) -> bytes | None:
+        """None is a tombstone."""
+
+    @property
+    def headers(self) -> Headers:
+        """Pairs of name and value."""
+
+
+class Batch(msgspec.Struct, frozen=True, gc=False):
+    """One topic partition's records of one poll, in offset order, never empty. Offsets may have gaps."""
+
+    topic: str
+    partition: int
+    records: Sequence[Record]
+
+
+class Group(msgspec.Struct):
+    """Records for one topic, as equally long columns: the cheapest shape to build and to append from.
+
+    `partition=None` places each record by murmur2 of its key, as the Java client does. That costs a hash per
+    record, so a stage that knows the partition (the scorer serves one shard) should name it.
+    `timestamp` (ms) and `headers` hold for every record of the group; None is the time of sending.
+    """
+
+    topic: str
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    partition: int | None = None
+    timestamp: int | None = None
+    headers: Headers = ()
+
+
+class Outputs(msgspec.Struct):
+    """What must be durable in Kafka before the batch is committed; `Outputs()` when there is nothing.
+
+    What a stage writes elsewhere (Redis) it finishes before it returns. `origins` are the times (ms) at which
+    the tweets answered here were published, one per tweet and batch: `streamer_end_to_end_seconds` observes
+    them once the outputs are durable.
+    """
+
+    groups: list[Group] = msgspec.field(default_factory=list)
+    origins: Sequence[int] = ()
+
+
+class Stage(Protocol):
+    """One step of the stream, with its own consumer group `{group_prefix}{name}`.
+
+    All methods run in the stage's single worker thread, never on the event loop and never two at a time.
+    A batch may be given again after a crash or a rebalance, so `process` must be idempotent.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the command line, metrics and logs call it."""
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Input topics, by logical name."""
+
+    def open(self) -> None:
+        """Load, connect, warm up; called once before any partition is taken. Raising ends the process."""
+
+    def process(self, batch: Batch) -> Outputs:
+        """Handle a batch. Bad records become dead letters among the outputs; raising ends the process.
+
+        Raise `StageUnavailable` when something the stage needs (Redis) is away longer than its retry window.
+        """
+
+    def close(self) -> None:
+        """Release what `open` took. Called after the last batch, also when `open` failed half-way."""
+
+
+@runtime_checkable
+class Healthy(Protocol):
+    """Optional on a stage: asked by `/readyz`, in another thread than its own, with a second to answer."""
+
+    def healthy(self) -> str | None:
+        """None when all is well, else one line that says what is wrong."""
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """Optional on a stage whose `process` may wait (for a tweet, for Redis) longer than a stop may take."""
+
+    def interrupt(self) -> None:
+        """The worker stops: make a waiting `process` return soon, or raise. Called in another thread."""
+
+
+class StageUnavailable(Exception):  # noqa: N818 - it names a state, and reads so in the log line
+    """Something the stage needs stays away: the process ends non-zero with this message, nothing acked."""
