@@ -1,0 +1,117 @@
+"""The stores as protocols, all batched: one call is one round trip.
+
+Implementations: `models.state.memory` (dictionaries) and `streamer.stores.redis`; one contract suite runs
+over both. Each key has one writer at a time (the stage instance that owns the partition), except where a
+method says that it is atomic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.state.tweet import TweetRecord
+from models.state.user import UserState
+
+#: Bits of an audience entry.
+FOLLOWS: Final = 1
+FOLLOWED_BACK: Final = 2
+
+#: What is counted per author, in the order of `AuthorStore.get_many`'s columns.
+AUTHOR_FIELDS: Final = ("tweets", "retweet", "quote", "reply", "like", "hide", "impression")
+
+
+class Pair(NamedTuple):
+    """A reader and an author, with the audience shard that the reader belongs to."""
+
+    author_id: str
+    shard: int
+    user_id: str
+
+
+class TweetStore(Protocol):
+    """Tweet records by `id_key`, bound to one model's fingerprint."""
+
+    def get_many(self, keys: Sequence[int]) -> list[TweetRecord | None]:
+        """Records in the order of `keys`; None where there is none."""
+
+    def put_new(self, records: Mapping[int, TweetRecord]) -> list[bool]:
+        """Store those that are not there yet (atomic). True where stored, False where one was there."""
+
+    def claim(self, keys: Sequence[int], seconds: float) -> list[bool]:
+        """Say that one is about to compute these (atomic, lapses after `seconds`). True where ours."""
+
+    def keep(self, keys: Sequence[int]) -> None:
+        """Engaged tweets are needed by histories: let them live as long as those."""
+
+
+class UserStore(Protocol):
+    """User states by user id."""
+
+    def get_many(self, user_ids: Sequence[str]) -> list[UserState | None]:
+        """States in the order of `user_ids`. Each is the caller's own copy."""
+
+    def put_many(self, states: Mapping[str, UserState]) -> None:
+        """Replace these states."""
+
+
+class UserVectorStore(Protocol):
+    """What a model has made of each user (`models.bundle.UserVector` packed), by user id."""
+
+    def get_many(self, user_ids: Sequence[str]) -> list[bytes | None]:
+        """Packed vectors in the order of `user_ids`."""
+
+    def put_many(self, vectors: Mapping[str, bytes]) -> None:
+        """Replace these, then tell those who cache them."""
+
+
+class AudienceStore(Protocol):
+    """Followers of an author with the bits FOLLOWS and FOLLOWED_BACK."""
+
+    def get(self, authors: Sequence[tuple[str, int]]) -> list[tuple[list[str], NDArray[np.uint8]]]:
+        """For each (author id, shard): user ids and bits uint8 [n], also of entries without FOLLOWS."""
+
+    def bits(self, pairs: Sequence[Pair]) -> NDArray[np.uint8]:
+        """Bits of single pairs, uint8 [n]; 0 where there is no edge."""
+
+    def change(self, changes: Iterable[tuple[Pair, int, bool]]) -> None:
+        """Set (True) or clear (False) one bit of each pair, atomically and in order. Empty entries vanish."""
+
+
+class AffinityStore(Protocol):
+    """What readers did with authors (`affinity.AFFINITY` records)."""
+
+    def get(self, authors: Sequence[tuple[str, int]]) -> list[tuple[list[str], NDArray[np.void]]]:
+        """For each (author id, shard): the ids of users with any affinity, and their records [n]."""
+
+    def get_many(self, pairs: Sequence[Pair]) -> list[NDArray[np.void] | None]:
+        """Records [1] of single pairs, each the caller's own copy."""
+
+    def put_many(self, records: Mapping[Pair, NDArray[np.void]]) -> None:
+        """Replace these records."""
+
+
+class AuthorStore(Protocol):
+    """Decayed counts of what authors published and received, as forward-decayed sums (`authors` module)."""
+
+    def get_many(self, author_ids: Sequence[str]) -> NDArray[np.float64]:
+        """Sums [n, len(AUTHOR_FIELDS)]; zeros where nothing is known."""
+
+    def add(self, increments: Iterable[tuple[str, str, float]]) -> None:
+        """Add `amount` to `field` of `author` for each (author, field, amount) (atomic per field)."""
+
+
+@dataclass(slots=True, frozen=True)
+class Stores:
+    """Every store that the stages and the offline replay work on."""
+
+    tweets: TweetStore
+    users: UserStore
+    vectors: UserVectorStore
+    audiences: AudienceStore
+    affinities: AffinityStore
+    authors: AuthorStore

@@ -1,0 +1,56 @@
+"""What is kept of a tweet: its vector, author, time and the users it mentions, one packed record a tweet.
+
+Knows nothing of the text, which is not kept, nor of the encoder behind the vector.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_VERSION: Final = 1
+_HEADER: Final = struct.Struct("<BBHQ")  # version, mentions, dimensions, created_at (ms)
+#: Mentions kept; a tweet naming more users than this is spam.
+MAX_MENTIONS: Final = 50
+
+
+@dataclass(slots=True, frozen=True)
+class TweetRecord:
+    """`vector` is float16 [d]; d is 0 in a log that is replayed before there is a model."""
+
+    author_id: str
+    created_at: int
+    mentions: tuple[str, ...]
+    vector: NDArray[np.float16]
+
+    def to_bytes(self) -> bytes:
+        """Header; author id and mentions, each behind its length (uint16); the little-endian vector."""
+        names = [name.encode() for name in (self.author_id, *self.mentions[:MAX_MENTIONS])]
+        parts = [_HEADER.pack(_VERSION, len(names) - 1, len(self.vector), self.created_at)]
+        for name in names:
+            parts += (struct.pack("<H", len(name)), name)
+        parts.append(self.vector.astype("<f2", copy=False).tobytes())
+        return b"".join(parts)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> TweetRecord:
+        """The inverse of `to_bytes`. Raises ValueError for another version or a torn record."""
+        try:
+            version, mentions, dimensions, created_at = _HEADER.unpack_from(data)
+            if version != _VERSION:
+                raise ValueError("a tweet record has another version: it was not written by this release")
+            at, names = _HEADER.size, []
+            for _ in range(mentions + 1):
+                (length,) = struct.unpack_from("<H", data, at)
+                names.append(data[at + 2 : at + 2 + length].decode())
+                at += 2 + length
+            if len(data) != at + 2 * dimensions:
+                raise ValueError(f"a tweet record of {len(data)} bytes is torn")
+            vector = np.frombuffer(data, "<f2", offset=at)
+        except (struct.error, UnicodeDecodeError) as error:
+            raise ValueError(f"a tweet record of {len(data)} bytes is torn") from error
+        return cls(names[0], created_at, tuple(names[1:]), vector)
