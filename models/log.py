@@ -1,8 +1,7 @@
 """Event logs: a folder of `tweets`, `engagements`, `follows`, `users` and `exposures*`, read and written.
 
-Each table is one `.parquet` or `.jsonl` file in the shape of the public contracts; only `tweets` must be
-there. Memory stays bounded by a batch for tables that are sorted by time, as those written here are; an
-unsorted Parquet table is sorted in memory, an unsorted JSONL file by an index of line offsets.
+Each table is one `.parquet` or `.jsonl` file in the shape of the public contracts. Only `tweets` has to be
+there; the others count as empty where they are absent.
 
 Knows nothing of Kafka, features or models, nor of other formats (`models.recsys`, `models.x_api`).
 """
@@ -11,174 +10,217 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Literal, NamedTuple, Self
+from typing import Literal, Self
 
 import msgspec
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from models.events import HEADS, Engagement, Follow, Tweet, User
-from models.log_columns import (
-    Event,
-    Exposure,
-    LogError,
-    conform,
-    drop_invalid,
-    schema_of,
-    to_batch,
-    to_structs,
-)
+from models.log_columns import Event, Exposure, LogError, schema_of, to_batch, to_structs
+from models.log_tables import BATCH_ROWS, KINDS, Kind, Table, open_table
 
 __all__ = ["BATCH_ROWS", "Event", "EventLog", "Exposure", "LogError", "LogWriter", "Table", "open_exposures"]
 
 Format = Literal["parquet", "jsonl"]
 
-#: Rows of a record batch by default: large enough for Arrow, small enough for memory.
-BATCH_ROWS = 65_536
-#: Rows turned into structs at a time. More is slower: Python's garbage collector walks all that are alive.
-_STRUCT_ROWS = 4_096
-#: Rows buffered per table by the writer, hence the size of a Parquet row group.
+_EVENT_KINDS = [name for name in KINDS if name != "exposures"]
+#: Rows the writer buffers per table: the size of a Parquet row group.
 _GROUP_ROWS = 65_536
 
 
-class _Kind(NamedTuple):
-    """What a table holds. The order of the kinds breaks ties of time when tables are merged."""
+class EventLog:
+    """An event log, opened for reading.
 
-    struct: type[msgspec.Struct]
-    time: str
-    schema: pa.Schema
+    `tables` maps the name of each table that is there to its `Table` (rows, columns, batches, rejected),
+    `exposures` does so for files of exposures, by what follows `exposures_` in the name ("" for nothing).
 
-
-_KINDS = {
-    # A profile counts as known from the beginning unless the column `updated_at` says when.
-    "users": _Kind(User, "updated_at", schema_of(User).append(pa.field("updated_at", pa.int64()))),
-    "follows": _Kind(Follow, "at", schema_of(Follow)),
-    "tweets": _Kind(Tweet, "created_at", schema_of(Tweet)),
-    "engagements": _Kind(Engagement, "at", schema_of(Engagement)),
-    "exposures": _Kind(Exposure, "shown_at", schema_of(Exposure)),
-}
-
-
-class Table:
-    """One file of an event log.
-
-    `rows` is its number of rows, `columns` the names it has, `rejected` counts the rows skipped during the
-    latest pass by reason. Raises `LogError` when the file can't be read, is empty or lacks a column.
+    Raises `LogError` when there is no such folder, or a table is missing (`require`), empty or malformed.
     """
 
-    def __init__(self, path: Path, kind: _Kind) -> None:
-        self.path = path
-        self.rejected: Counter[str] = Counter()
-        self._kind = kind
-        self.rows, self.columns = self._describe()
-        if not self.rows:
-            raise LogError(f"{path} is empty: it has no rows")
-        missing = [f.name for f in kind.schema if not f.nullable and f.name not in self.columns]
-        if kind.struct is Tweet and not {"text", "text_tokens"} & set(self.columns):
-            missing.append("text (or text_tokens)")
-        if missing:
-            raise LogError(f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}")
+    def __init__(self, path: Path | str, require: Collection[str] = ("tweets",)) -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise LogError(f"{self.path} is not a folder: give the folder of an event log")
+        self.tables: dict[str, Table] = {}
+        for name in _EVENT_KINDS:
+            if found := self._find(name):
+                self.tables[name] = open_table(found, KINDS[name])
+            elif name in require:
+                raise LogError(f"{self.path} has no {name}.parquet or {name}.jsonl: is it an event log?")
+        files = sorted(p for p in self.path.glob("exposures*") if p.suffix in (".parquet", ".jsonl"))
+        self.exposures = {p.stem.removeprefix("exposures").lstrip("_-."): open_exposures(p) for p in files}
+
+    def _find(self, name: str) -> Path | None:
+        found = [p for suffix in ("parquet", "jsonl") if (p := self.path / f"{name}.{suffix}").is_file()]
+        if len(found) > 1:
+            raise LogError(f"{self.path} has both {found[0].name} and {found[1].name}: remove one")
+        return found[0] if found else None
 
     @property
-    def heads(self) -> tuple[str, ...]:
-        """The actions that an exposures table has labels for, in the order of `HEADS`."""
-        return tuple(head for head in HEADS if head in self.columns)
+    def rejected(self) -> dict[str, Counter[str]]:
+        """Rows that the latest pass over each table skipped, by table and reason."""
+        return {name: table.rejected for name, table in self.tables.items() if table.rejected}
 
-    def batches(
-        self, start_ms: int | None = None, end_ms: int | None = None, *, rows: int = BATCH_ROWS
-    ) -> Iterator[pa.RecordBatch]:
-        """Yield record batches with all columns of the contract, in time order, start <= time < end.
+    def events(
+        self,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        *,
+        tables: Collection[str] = tuple(_EVENT_KINDS),
+    ) -> Iterator[tuple[int, Event]]:
+        """Yield (time in ms, event) of all `tables` merged by time, start <= time < end.
 
-        Rows without an id or a sensible time are counted in `rejected` and left out.
+        At the same millisecond users come first, then follows, tweets, engagements; within a table the order
+        of the file holds. Profiles without `updated_at`, and follows at 0, come before everything else.
+        Invalid rows are skipped and counted in `rejected`.
         """
-        self.rejected.clear()
-        return self._batches(start_ms, end_ms, rows)
-
-    def events(self, start_ms: int | None = None, end_ms: int | None = None) -> Iterator[tuple[int, Any]]:
-        """Yield (time, validated struct) in time order, start <= time < end; count the rest in `rejected`."""
-        self.rejected.clear()
-        return self._events(start_ms, end_ms)
-
-    def _describe(self) -> tuple[int, tuple[str, ...]]:
-        raise NotImplementedError
-
-    def _batches(self, start: int | None, end: int | None, rows: int) -> Iterator[pa.RecordBatch]:
-        raise NotImplementedError
-
-    def _events(self, start: int | None, end: int | None) -> Iterator[tuple[int, Any]]:
-        raise NotImplementedError
+        streams = [
+            _ranked(rank, self.tables[name].events(start_ms, end_ms))
+            for rank, name in enumerate(_EVENT_KINDS)
+            if name in self.tables and name in tables
+        ]
+        # Tuples compare by time, then rank. Ranks differ between streams, so events are never compared.
+        for at, _, event in heapq.merge(*streams):
+            yield at, event
 
 
-class _ParquetTable(Table):
-    def _describe(self) -> tuple[int, tuple[str, ...]]:
-        self._sorted: bool | None = None
-        with self._open() as file:
-            return file.metadata.num_rows, tuple(file.schema_arrow.names)
+def _ranked(rank: int, events: Iterator[tuple[int, Event]]) -> Iterator[tuple[int, int, Event]]:
+    for at, event in events:
+        yield at, rank, event
 
-    def _open(self) -> pq.ParquetFile:
+
+def open_exposures(path: Path | str) -> Table:
+    """Open one exposures file: `batches()` are sorted by `shown_at`, `heads` are the labelled actions.
+
+    Columns of a batch: user_id, tweet_id, shown_at (ms), retweet (bool), and, null where unknown, like,
+    reply, quote (bool), keep_rate (probability with which a row without any action was kept).
+    Raises `LogError` when the file is missing, empty or lacks a column.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise LogError(f"{path} does not exist: give a file of exposures (.parquet or .jsonl)")
+    return open_table(path, KINDS["exposures"])
+
+
+class LogWriter:
+    """Write an event log; use it as a context manager. Give each table's rows in time order.
+
+    Files appear under their names only on a clean exit, so a log that was cut off is never taken for a whole
+    one. With `overwrite` they then replace whatever event log the folder held; without, `LogError` is raised
+    where there is one. Opens no file before the first row.
+    """
+
+    def __init__(self, path: Path | str, file_format: Format = "parquet", *, overwrite: bool = False) -> None:
+        self.path = Path(path)
+        self.rows: Counter[str] = Counter()
+        self._format = file_format
+        self._sinks: dict[str, _ParquetSink | _JsonlSink] = {}
+        self._pending: dict[str, list[msgspec.Struct]] = {}
+        if not overwrite and _files_of_log(self.path):
+            raise LogError(f"{self.path} already holds an event log: choose another folder or overwrite it")
         try:
-            return pq.ParquetFile(self.path)
-        except (pa.ArrowException, OSError) as error:
-            raise LogError(f"{self.path} is not a readable Parquet file: {_first_line(error)}") from None
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LogError(f"{self.path} can't be made a folder: {error.strerror}") from None
 
-    def _batches(self, start: int | None, end: int | None, rows: int) -> Iterator[pa.RecordBatch]:
-        time = self._kind.time
-        for raw in self._raw(start, end, rows):
-            batch = drop_invalid(
-                conform(raw, self._kind.schema, str(self.path)), self._kind.schema, time, self.rejected
+    def write(self, event: Event) -> None:
+        """Append an event to the table of its type."""
+        name = _TABLE_OF[type(event)]
+        pending = self._pending.setdefault(name, [])
+        pending.append(event)
+        if len(pending) >= _GROUP_ROWS:
+            self._flush(name)
+
+    def write_batch(self, table: str, batch: pa.RecordBatch) -> None:
+        """Append rows to `table`, an event table or `exposures*`.
+
+        Parquet keeps columns beyond the contract; JSONL, which is validated while it is written, does not.
+        """
+        self._flush(table)
+        self._sink(table, batch.schema).write_batch(batch)
+        self.rows[table] += batch.num_rows
+
+    def _flush(self, table: str) -> None:
+        if pending := self._pending.pop(table, None):
+            self._sink(table, schema_of(_kind(table).struct)).write(pending)
+            self.rows[table] += len(pending)
+
+    def _sink(self, table: str, schema: pa.Schema) -> _ParquetSink | _JsonlSink:
+        if table not in self._sinks:
+            target = self.path / f"{table}.{self._format}"
+            parquet = self._format == "parquet"
+            self._sinks[table] = (
+                _ParquetSink(target, schema) if parquet else _JsonlSink(target, _kind(table).struct)
             )
-            if start is not None or end is not None:
-                times = pc.fill_null(batch.column(time), 0)
-                inside = pa.array(np.ones(batch.num_rows, dtype=bool))
-                if start is not None:
-                    inside = pc.greater_equal(times, start)
-                if end is not None:
-                    inside = pc.and_(inside, pc.less(times, end))
-                batch = batch.filter(inside)
-            if batch.num_rows:
-                yield batch
+        return self._sinks[table]
 
-    def _raw(self, start: int | None, end: int | None, rows: int) -> Iterator[pa.RecordBatch]:
-        columns = [name for name in self._kind.schema.names if name in self.columns]
-        with self._open() as file:
-            if self._is_sorted(file):
-                groups = [i for i in range(file.num_row_groups) if self._overlaps(file, i, start, end)]
-                yield from file.iter_batches(rows, row_groups=groups, columns=columns)
-                return
-            table = file.read(columns=columns)
-        order = pc.sort_indices(table, sort_keys=[(self._kind.time, "ascending")])
-        for i in range(0, len(order), rows):
-            yield from table.take(order.slice(i, rows)).combine_chunks().to_batches()
+    def __enter__(self) -> Self:
+        return self
 
-    def _is_sorted(self, file: pq.ParquetFile) -> bool:
-        if self._sorted is None:
-            last, self._sorted = -(2**63), True
-            names = [self._kind.time] if self._kind.time in self.columns else []
-            for raw in file.iter_batches(BATCH_ROWS, columns=names) if names else ():
-                times = conform(raw, self._kind.schema, str(self.path)).column(self._kind.time)
-                values = times.drop_null().to_numpy()
-                if len(values) and (values[0] < last or bool((np.diff(values) < 0).any())):
-                    self._sorted = False
-                    break
-                last = values[-1] if len(values) else last
-        return self._sorted
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        if failed is None:
+            for table in list(self._pending):
+                self._flush(table)
+        for sink in self._sinks.values():
+            sink.close()
+        if failed is None:
+            for old in _files_of_log(self.path):
+                old.unlink()
+        for sink in self._sinks.values():
+            if failed is None:
+                sink.draft.replace(sink.target)
+            else:
+                sink.draft.unlink()
 
-    def _overlaps(self, file: pq.ParquetFile, group: int, start: int | None, end: int | None) -> bool:
-        """Whether the statistics of a row group allow a time in [start, end)."""
-        if self._kind.time not in self.columns:
-            return True
-        column = file.metadata.row_group(group).column(file.schema_arrow.names.index(self._kind.time))
-        return True if not column.is_stats_set else True
 
-    def _events(self, start: int | None, end: int | None) -> Iterator[tuple[int, Any]]:
-        struct, time = self._kind.struct, self._kind.time
-        for batch in self._batches(start, end, _STRUCT_ROWS):
-            times = pc.fill_null(batch.column(time), 0).to_pylist()
-            for at, event in zip(times, to_structs(batch, struct, self.rejected), strict=True):
-                if event is not None:
-                    yield at, event
+_TABLE_OF = {KINDS[name].struct: name for name in _EVENT_KINDS}
+
+
+def _kind(table: str) -> Kind:
+    return KINDS["exposures" if table.startswith("exposures") else table]
+
+
+def _files_of_log(path: Path) -> list[Path]:
+    stems = (*_EVENT_KINDS, "exposures*")
+    return [p for stem in stems for suffix in ("parquet", "jsonl") for p in path.glob(f"{stem}.{suffix}")]
+
+
+class _ParquetSink:
+    def __init__(self, target: Path, schema: pa.Schema) -> None:
+        self.target = target
+        self.draft = target.with_name(f".{target.name}.part")
+        self._schema = schema
+        self._writer = pq.ParquetWriter(self.draft, schema, compression="zstd")
+
+    def write(self, rows: list[msgspec.Struct]) -> None:
+        self.write_batch(to_batch(rows, self._schema))
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        self._writer.write_batch(batch, row_group_size=_GROUP_ROWS)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _JsonlSink:
+    def __init__(self, target: Path, struct: type[msgspec.Struct]) -> None:
+        self.target = target
+        self.draft = target.with_name(f".{target.name}.part")
+        self._struct = struct
+        self._file = self.draft.open("wb")
+        self._encoder = msgspec.json.Encoder()
+
+    def write(self, rows: list[msgspec.Struct]) -> None:
+        self._file.write(self._encoder.encode_lines(rows))
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        rejected: Counter[str] = Counter()
+        rows = to_structs(batch, self._struct, rejected)
+        if rejected:
+            raise LogError(f"{self.target}: a row breaks the contract: {rejected.most_common(1)[0][0]}")
+        self.write(rows)
+
+    def close(self) -> None:
+        self._file.close()

@@ -120,11 +120,11 @@ def _within(column: pa.Array, low: int, high: int) -> pa.Array:
     return pc.and_(pc.greater_equal(column, low), pc.less_equal(column, high))
 
 
-def to_structs(
-    batch: pa.RecordBatch, struct: type[msgspec.Struct], rejected: Counter[str]
-) -> list[Any]:
+def to_structs(batch: pa.RecordBatch, struct: type[msgspec.Struct], rejected: Counter[str]) -> list[Any]:
     """Convert and validate rows: one struct a row, None where invalid (its reason counted in `rejected`)."""
-    batch = batch.select([f.name for f, c in zip(batch.schema, batch.columns, strict=True) if c.null_count < len(c)])
+    batch = batch.select(
+        [f.name for f, c in zip(batch.schema, batch.columns, strict=True) if c.null_count < len(c)]
+    )
     rows = batch.to_pylist()
     if any(column.null_count or pa.types.is_struct(column.type) for column in batch.columns):
         rows = [_without_nulls(row) for row in rows]
@@ -150,5 +150,11 @@ def _to_struct(row: Any, struct: type[msgspec.Struct], rejected: Counter[str]) -
 
 
 def to_batch(rows: Sequence[msgspec.Struct], schema: pa.Schema) -> pa.RecordBatch:
-    """Convert structs to one record batch of `schema`."""
-    return pa.RecordBatch.from_pylist([msgspec.to_builtins(row) for row in rows], schema=schema)
+    """Convert structs to one record batch; a column of `schema` that they don't have becomes nulls."""
+    columns = []
+    for field in schema:
+        values = [getattr(row, field.name, None) for row in rows]
+        if pa.types.is_struct(field.type):
+            values = [None if value is None else msgspec.structs.asdict(value) for value in values]
+        columns.append(pa.array(values, field.type))
+    return pa.record_batch(columns, schema=schema)
