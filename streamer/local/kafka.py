@@ -7,10 +7,13 @@ Knows nothing of the streamer's topics.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 import uuid
 from base64 import urlsafe_b64encode
@@ -161,3 +164,28 @@ class LocalKafka(LocalServer):
         if "UnsupportedClassVersionError" in log:
             return f"{java()} is too old: install Java 17 or later, or set JAVA_HOME"
         return super().explain(log)
+
+
+def main() -> int:
+    """Run a Kafka until Ctrl-C or SIGTERM: `ops/kafka/run`."""
+    parser = argparse.ArgumentParser("ops/kafka/run", description="Run a single-node Kafka on localhost.")
+    parser.add_argument("--port", type=int, default=9092, help="port on 127.0.0.1 (default: %(default)s)")
+    parser.add_argument("--data", type=Path, default=_ROOT / ".kafka" / "data", help="folder for its data")
+    parser.add_argument("--heap", default="1g", help="largest heap of the JVM (default: %(default)s)")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with LocalKafka(options.data, options.port, heap=options.heap) as server:
+            print(
+                f"Kafka answers at {server.bootstrap}, data in {server.data_dir}. Ctrl-C ends it.", flush=True
+            )
+            return server.wait()
+    except LocalServerError as error:
+        print(f"ops/kafka/run: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
