@@ -32,6 +32,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from streamer.errors import StreamerError
+
 ENV_PREFIX = "STREAMER_"
 #: Names the TOML file; not itself a setting.
 CONFIG_ENV = "STREAMER_CONFIG"
@@ -39,7 +41,7 @@ CONFIG_ENV = "STREAMER_CONFIG"
 Seconds = Annotated[float, Field(gt=0)]
 
 
-class SettingsError(Exception):
+class SettingsError(StreamerError):
     """The settings are wrong. The message has one line per mistake: where, what, and what was given."""
 
 

@@ -12,6 +12,8 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from streamer.errors import StreamerError
+
 Headers = Sequence[tuple[str, bytes]]
 
 
@@ -119,5 +121,5 @@ class Interruptible(Protocol):
         """The worker stops: make a waiting `process` return soon, or raise. Called in another thread."""
 
 
-class StageUnavailable(Exception):  # noqa: N818 - it names a state, and reads so in the log line
+class StageUnavailable(StreamerError):  # noqa: N818 - it names a state, and reads so in the log line
     """Something the stage needs stays away: the process ends non-zero with this message, nothing acked."""

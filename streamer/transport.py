@@ -92,6 +92,8 @@ class Position(NamedTuple):
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread with aiokafka's consumer."""
 
+    mundane_level = "debug"
+
     def _create_worker_consumer(self, transport: Transport) -> aiokafka.AIOKafkaConsumer:
         kafka = transport.kafka
         conf = self.app.conf
@@ -134,6 +136,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
 class Consumer(driver.Consumer):
     """Faust's consumer, with the ledger in place of its acks and gaps."""
+
+    mundane_level = "debug"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.ledger = Ledger()
@@ -210,7 +214,7 @@ class Consumer(driver.Consumer):
         await super().on_partitions_assigned(assigned, generation_id)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Nothing: upstream's check only logs, and takes an idle partition for a stuck one (see `watchdog`)."""
+        """Nothing: upstream's check only logs, and takes an idle partition for a stuck one."""
 
 
 class Transport(driver.Transport):

@@ -1,0 +1,254 @@
+"""The Faust side of a worker: an app per stage, and one that holds them together.
+
+A stage's app (`StageApp`) has its own consumer group, one agent and no producer, tables or web server. The
+worker's app (`WorkerApp`) reads nothing itself: it starts the shared producer, the stages' apps side by side,
+the web server and the watchdog, and stops them in the order that loses and repeats least. It is also
+`streamer.app:app`, for `faust -A streamer.app worker`. Knows nothing of what stages do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import faust
+from faust.app.base import BootStrategy
+from faust.types import TP
+from mode.supervisors import CrashingSupervisor
+
+from streamer import lag, metrics
+from streamer.http import HttpServer
+from streamer.lag import Lag
+from streamer.producer import Producer
+from streamer.runner import StageRunner
+from streamer.settings import Settings, SettingsError
+from streamer.stage import Stage
+from streamer.watchdog import Watchdog
+
+logger = logging.getLogger(__name__)
+
+#: How long a batch under way may hold up a rebalance, and a stop. Docker kills what has not stopped in 10 s.
+_DRAIN_REBALANCE_S = 5.0
+_DRAIN_STOP_S = 5.0
+_STOP_S = 9.0
+#: Deliveries (not records) that wait in front of a stage; beyond that its partitions are no longer fetched.
+_WAITING_DELIVERIES = 4
+
+
+class _NoProducer(BootStrategy):
+    enable_kafka_producer = False
+    enable_web = False
+    enable_sensors = False
+
+
+class _NoKafka(_NoProducer):
+    enable_kafka = False
+
+
+class _App(faust.App):
+    mundane_level = "debug"
+
+    def _create_directories(self) -> None:
+        """Faust would make a folder for tables in the current one."""
+
+
+class StageApp(_App):
+    """One stage's consumer group and agent. `kafka` is what the transport reads its settings from."""
+
+    BootStrategy = _NoProducer
+
+    def __init__(self, settings: Settings, stage: Stage, producer: Producer) -> None:
+        self.kafka = settings.kafka
+        self.runner = StageRunner(stage, settings.kafka, producer)
+        self.behind = Lag(stage.name, settings.kafka.topic_prefix)
+        self.joined = False
+        kafka = settings.kafka
+        super().__init__(
+            kafka.group(stage.name),
+            broker=[f"batch://{server}" for server in kafka.servers],
+            datadir=tempfile.gettempdir(),
+            autodiscover=False,
+            web_enabled=False,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            agent_supervisor=CrashingSupervisor,
+            stream_wait_empty=False,
+            stream_recovery_delay=0.0,
+            stream_buffer_maxsize=_WAITING_DELIVERIES,
+            consumer_auto_offset_reset="earliest",
+            broker_client_id=f"retweet-streamer-{stage.name}",
+            broker_commit_interval=kafka.commit_interval_s,
+            broker_session_timeout=kafka.session_timeout_s,
+            broker_request_timeout=max(40.0, kafka.session_timeout_s + 5),
+        )
+        topics = self.topic(
+            *map(kafka.topic, stage.topics), key_serializer="raw", value_serializer="raw", internal=False
+        )
+        self.agent(topics, name=stage.name, concurrency=1)(self._consume)
+        self.on_partitions_assigned.connect(self._on_assigned)
+        self.on_partitions_revoked.connect(self._on_revoked)
+
+    @property
+    def name(self) -> str:
+        """The stage's name."""
+        return self.runner.name
+
+    @property
+    def lag(self) -> int:
+        """See `watchdog.Watched`."""
+        return self.behind.records
+
+    @property
+    def done(self) -> int:
+        """See `watchdog.Watched`."""
+        return self.runner.records_done
+
+    @property
+    def measured(self) -> int:
+        """See `watchdog.Watched`."""
+        return self.behind.measured
+
+    async def _consume(self, stream: Any) -> None:
+        async for event in stream.noack().events():
+            await self.runner.handle(event.value)
+            # Frees Faust's message. What may be committed is decided by `Delivery.done` alone.
+            event.ack()
+
+    async def on_start(self) -> None:
+        """Open the stage before its consumer joins the group, and have its outputs published."""
+        await super().on_start()
+        await self.runner.open()
+        self.add_future(self.runner.publish())
+
+    async def _consumer_wait_empty(self, consumer: Any, _: Any) -> None:
+        # Called when the flow has stopped and what waits for the agent was dropped, for a rebalance and for a
+        # stop. Upstream waits without limit, or with stream_wait_empty off not at all.
+        if self.should_stop:
+            await self.runner.drain(_DRAIN_STOP_S, stop=True)
+        else:
+            await self.runner.drain(_DRAIN_REBALANCE_S)
+        await consumer.commit()
+
+    async def on_shutdown(self) -> None:
+        """Close the stage, when nothing can reach it any more."""
+        await self.runner.close()
+
+    async def _on_assigned(self, app: object, assigned: set[TP], **_: Any) -> None:
+        self.joined = True
+        metrics.rebalances.labels(self.name).inc()
+        metrics.assigned_partitions.labels(self.name).set(len(assigned))
+        logger.info("%s: reads %s", self.name, _describe(assigned) or "nothing: no partition is left for it")
+
+    async def _on_revoked(self, app: object, revoked: set[TP], **_: Any) -> None:
+        self.joined = False
+        metrics.assigned_partitions.labels(self.name).set(0)
+
+
+class WorkerApp(_App):
+    """The worker: stages, producer, web server, watchdog."""
+
+    BootStrategy = _NoKafka
+
+    def __init__(self, settings: Settings, stages: Sequence[Stage]) -> None:
+        self.settings = settings
+        self.producer_shared = Producer(settings.kafka)
+        super().__init__(
+            f"{settings.kafka.group_prefix}worker",
+            broker=[f"batch://{server}" for server in settings.kafka.servers],
+            datadir=tempfile.gettempdir(),
+            autodiscover=False,
+            web_enabled=False,
+            topic_disable_leader=True,
+        )
+        self.stages = [StageApp(settings, stage, self.producer_shared) for stage in stages]
+        self.http = HttpServer(settings.http, self._stalled, self._unready)
+        self.watchdog = Watchdog(self.stages, settings.watchdog.seconds, settings.kafka.outage_s)
+
+    async def on_start(self) -> None:
+        """Nothing to read here, so no consumer."""
+        self.finalize()
+
+    async def on_started(self) -> None:
+        """Start everything; a stage that cannot open ends the worker."""
+        await self.http.start()
+        logger.info(
+            "metrics, liveness and readiness on http://%s:%d", self.settings.http.host, self.http.port
+        )
+        await self.producer_shared.start()
+        await self.producer_shared.require(
+            {topic for app in self.stages for topic in app.runner.stage.topics}
+        )
+        for app in self.stages:
+            self.add_dependency(app)  # so that a crash of the one is a crash of all
+        await asyncio.gather(*(app.maybe_start() for app in self.stages))
+        self.add_future(lag.monitor([(app.behind, app.consumer) for app in self.stages]))
+        self.watchdog.start()
+        if self.on_startup_finished:
+            await self.on_startup_finished()
+
+    async def on_stop(self) -> None:
+        """Stages first, side by side; then what they send with."""
+        self.watchdog.stop()
+        overdue = threading.Timer(_STOP_S, _give_up)
+        overdue.daemon = True
+        overdue.start()
+        await asyncio.gather(*(app.stop() for app in self.stages))
+        await self.producer_shared.stop()
+        await self.http.stop()
+
+    async def _stalled(self) -> Mapping[str, str]:
+        limit = self.settings.watchdog.seconds / 2
+        return {
+            name: f"records wait and none was done for {seconds:.0f} s"
+            for name, seconds in self.watchdog.idle().items()
+            if 0 < limit < seconds
+        }
+
+    async def _unready(self) -> Mapping[str, str]:
+        ailments = await asyncio.gather(*(app.runner.ailment() for app in self.stages))
+        wrong = {app.name: ailment for app, ailment in zip(self.stages, ailments, strict=True) if ailment}
+        return {app.name: "not a member of its group yet" for app in self.stages if not app.joined} | wrong
+
+
+def _give_up() -> None:
+    logger.critical(
+        "not stopped after %.0f s: ending at once; what was not committed will be done again", _STOP_S
+    )
+    logging.shutdown()
+    os._exit(1)
+
+
+def _describe(partitions: Iterable[TP]) -> str:
+    topics: dict[str, list[int]] = {}
+    for topic, partition in sorted(partitions):
+        topics.setdefault(topic, []).append(partition)
+    return ", ".join(f"{topic} {numbers}" for topic, numbers in topics.items())
+
+
+def create_app(settings: Settings, stages: Sequence[Stage] | None = None) -> WorkerApp:
+    """A worker of these stages; by default of those named by `settings.stages`, or all there are.
+
+    Raises `SettingsError` when a name is unknown.
+    """
+    if stages is None:
+        registry = import_module("streamer.stages")
+        names = settings.stages or registry.STAGES
+        unknown = sorted(set(names) - set(registry.STAGES))
+        if unknown:
+            raise SettingsError(f"no stage {', '.join(unknown)}; there are {', '.join(registry.STAGES)}")
+        stages = [registry.build(name, settings) for name in names]
+    return WorkerApp(settings, stages)
+
+
+def __getattr__(name: str) -> Any:
+    # Built when `faust -A streamer.app` asks for it, not when somebody imports this module.
+    if name == "app":
+        globals()["app"] = create_app(Settings.load())
+        return globals()["app"]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

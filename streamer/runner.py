@@ -1,0 +1,154 @@
+"""Runs one stage: its thread, the hand-over of its outputs, and the order in which batches become done.
+
+A batch goes through `process` (in the stage's thread) and then `publish` (on the event loop). While one batch
+is being sent the next is already processed, and batches become done in the order they came.
+Knows nothing of Faust or consumers: it is given deliveries and marks them done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from streamer import metrics
+from streamer.producer import Packed, Producer
+from streamer.settings import KafkaSettings
+from streamer.stage import Batch, Healthy, Interruptible, Outputs, Stage
+from streamer.transport import Delivery
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class StageRunner:
+    """One stage at work: `open`, `handle` from the agent while `publish` runs, `drain`, `close`."""
+
+    def __init__(self, stage: Stage, kafka: KafkaSettings, producer: Producer) -> None:
+        self.stage = stage
+        self.opened = False
+        #: Records done since the start: progress is that this grows.
+        self.records_done = 0
+        self._producer = producer
+        self._logical = {kafka.topic(topic): topic for topic in stage.topics}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=stage.name)
+        # One batch may wait here: with the one in `process` and the one being sent, three are under way.
+        self._processed: asyncio.Queue[tuple[Delivery, Outputs, list[Packed]]] = asyncio.Queue(1)
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stopping = asyncio.Event()
+        self._batch_records = metrics.batch_records.labels(stage.name)
+        self._stage_seconds = metrics.stage_seconds.labels(stage.name)
+        self._send_seconds = metrics.send_seconds.labels(stage.name)
+
+    @property
+    def name(self) -> str:
+        """The stage's name."""
+        return self.stage.name
+
+    def logical(self, topic: str) -> str:
+        """A topic's name without prefix."""
+        return self._logical.get(topic, topic)
+
+    async def open(self) -> None:
+        """Open the stage. Raises what the stage raises."""
+        started = time.monotonic()
+        await self._in_thread(self.stage.open)
+        self.opened = True
+        logger.info("%s: opened in %.1f s", self.name, time.monotonic() - started)
+
+    async def handle(self, delivery: Delivery) -> None:
+        """Process a delivery and queue its outputs. Raises what the stage raises."""
+        if self._stopping.is_set():
+            return
+        self._in_flight += 1
+        self._idle.clear()
+        try:
+            outputs, packed = await self._in_thread(lambda: self._process(delivery))
+            await self._processed.put((delivery, outputs, packed))
+        except BaseException as error:
+            self._finished()
+            if self._stopping.is_set() and isinstance(error, Exception):
+                logger.info("%s: gave up %s to stop; it will be done again", self.name, delivery)
+                return
+            if isinstance(error, Exception):
+                logger.critical("%s: %s failed: %s: %s", self.name, delivery, type(error).__name__, error)
+            raise
+
+    def _process(self, delivery: Delivery) -> tuple[Outputs, list[Packed]]:
+        batch = Batch(self.logical(delivery.topic), delivery.partition, delivery.records)
+        self._batch_records.observe(len(delivery.records))
+        with self._stage_seconds.time():
+            outputs = self.stage.process(batch)
+        return outputs, self._producer.pack(outputs.groups)
+
+    async def publish(self) -> None:
+        """Send what was processed, for ever. Raises `KafkaUnavailable`."""
+        while True:
+            delivery, outputs, packed = await self._processed.get()
+            with self._send_seconds.time():
+                await self._producer.send(packed)
+            delivery.done = True
+            self._finished()
+            self._count(delivery, outputs, packed)
+
+    def _count(self, delivery: Delivery, outputs: Outputs, packed: list[Packed]) -> None:
+        self.records_done += len(delivery.records)
+        metrics.records_in.labels(self.name, self.logical(delivery.topic)).inc(len(delivery.records))
+        for topic, _, _, records, size in packed:
+            metrics.records_out.labels(self.name, topic).inc(records)
+            metrics.bytes_out.labels(self.name, topic).inc(size)
+        now = time.time() * 1000
+        for origin in outputs.origins:
+            metrics.end_to_end_seconds.observe((now - origin) / 1000)
+
+    def _finished(self) -> None:
+        self._in_flight -= 1
+        if not self._in_flight:
+            self._idle.set()
+
+    async def drain(self, seconds: float, *, stop: bool = False) -> None:
+        """Wait until all that was begun is done, at most so long. With `stop`, nothing is begun any more."""
+        if stop and not self._stopping.is_set():
+            self._stopping.set()
+            if isinstance(self.stage, Interruptible):
+                self.stage.interrupt()
+        try:
+            await asyncio.wait_for(self._idle.wait(), seconds)
+        except TimeoutError:
+            logger.warning(
+                "%s: %d batches are not done after %.0f s; they will be done again",
+                self.name,
+                self._in_flight,
+                seconds,
+            )
+
+    async def close(self) -> None:
+        """Close the stage once its thread is free. Errors are logged: nothing depends on it any more."""
+        self._stopping.set()
+        try:
+            await self._in_thread(self.stage.close)
+        except Exception:
+            logger.exception("%s: could not be closed cleanly", self.name)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def ailment(self, seconds: float = 1.0) -> str | None:
+        """What keeps the stage from working, asked of the stage in another thread; None when it is well."""
+        if not self.opened:
+            return "not open yet"
+        if not isinstance(self.stage, Healthy):
+            return None
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(self.stage.healthy), seconds)
+        except TimeoutError:
+            return f"did not answer within {seconds:g} s"
+        except Exception as error:  # whatever is wrong with it, it is not ready
+            return f"{type(error).__name__}: {error}"
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)

@@ -1,0 +1,42 @@
+"""A worker with one tiny stage, run as a process of its own: `python -m tests.streamer.sample_worker`.
+
+The stage copies `tweets` to `predictions`. Values steer it: `crash` raises, `sleep:S` blocks its thread.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from streamer.settings import Settings
+from streamer.stage import Batch, Group, Outputs
+from streamer.worker import run
+
+
+class Copy:
+    """Copies values with their key, and answers for the time each was published."""
+
+    name = "copy"
+    topics: tuple[str, ...] = ("tweets",)
+
+    def open(self) -> None:
+        if "refuse-to-open" in sys.argv:
+            raise ValueError("the model is broken")
+
+    def process(self, batch: Batch) -> Outputs:
+        for record in batch.records:
+            if record.value == b"crash":
+                raise RuntimeError("told to crash")
+            if record.value is not None and record.value.startswith(b"sleep:"):
+                time.sleep(float(record.value[6:]))
+        return Outputs(
+            [Group("predictions", [r.key for r in batch.records], [r.value for r in batch.records])],
+            origins=[batch.records[0].timestamp],
+        )
+
+    def close(self) -> None:
+        print("closed", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(run(Settings.load(), [Copy()]))
