@@ -1,0 +1,39 @@
+"""Fits calibration curves to held-out predictions. Knows nothing of networks."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+
+from models.calibration import Curve, Floats
+from models.recipe import Calibration
+
+
+def fit_curve(
+    kind: Calibration,
+    logits: NDArray[np.float32] | Floats,
+    labels: NDArray[np.bool_],
+    weights: Floats | None = None,
+) -> Curve:
+    """Fit a curve to held-out logits [n]. The identity where labels are of one class only."""
+    logits = np.asarray(logits, np.float64)
+    if kind == "none" or labels.all() or not labels.any():
+        return Curve()
+    if kind == "isotonic":
+        return _isotonic(logits, labels, np.ones(len(logits)) if weights is None else weights)
+    model = LogisticRegression(C=np.inf, fit_intercept=kind == "platt", tol=1e-8)
+    model.fit(logits[:, None], labels, sample_weight=weights)
+    scale, shift = float(model.coef_[0, 0]), float(np.ravel(model.intercept_)[0])
+    return Curve(scale=scale, shift=shift) if scale > 0 else Curve()
+
+
+def _isotonic(logits: Floats, labels: NDArray[np.bool_], weights: Floats) -> Curve:
+    model = IsotonicRegression(y_min=1e-6, y_max=1 - 1e-6, out_of_bounds="clip")
+    p = model.fit_transform(logits, labels.astype(np.float64), sample_weight=weights)
+    # One knot in the middle of each step: between them the curve rises, so that order is kept.
+    levels, index = np.unique(p, return_inverse=True)
+    mass = np.bincount(index, weights)
+    x = np.bincount(index, weights * logits) / mass
+    return Curve(x=x.tolist(), y=np.log(levels / (1 - levels)).tolist())

@@ -1,0 +1,53 @@
+"""User states as the arrays that the user tower reads. The one place for it, in training and in serving.
+
+Knows nothing of stores, nor of how the items' tweet vectors are found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.features import profile_features
+from models.state.user import HISTORY, ITEM, STATS, UserState
+from models.towers import Histories
+
+#: Statistics and items of one user, newest item first, `count` of them.
+SNAPSHOT: Final = np.dtype([("stats", STATS), ("items", ITEM, (HISTORY,)), ("count", "u1")])
+
+
+def snapshots(states: Sequence[UserState]) -> NDArray[np.void]:
+    """States as SNAPSHOT [n]."""
+    out = np.zeros(len(states), SNAPSHOT)
+    for i, state in enumerate(states):
+        out["stats"][i] = state.stats[0]
+        items = state.items[::-1][:HISTORY]
+        out["items"][i, : len(items)] = items
+        out["count"][i] = len(items)
+    return out
+
+
+def histories(users: NDArray[np.void], vectors: torch.Tensor, known: NDArray[np.bool_]) -> Histories:
+    """SNAPSHOT [n], tweet vectors [n, m, d] of the first m items, and whether each is known, bool [n, m]."""
+    m = known.shape[1]
+    items = users["items"][:, :m]
+    here = np.arange(m) < users["count"][:, None]
+    at = items["at"].astype(np.int64)
+    device = vectors.device
+
+    def tensor(array: NDArray[np.generic]) -> torch.Tensor:
+        return torch.from_numpy(array).to(device)
+
+    return Histories(
+        vectors=vectors,
+        mask=tensor(here & known),
+        authors=tensor(items["author"].astype(np.int64)),
+        actions=tensor(items["action"].astype(np.int64)),
+        ages=tensor(np.where(here, at[:, :1] - at, 0)),
+        profile=tensor(profile_features(users["stats"])),
+        words=tensor(users["stats"]["words"].astype(np.int64)),
+    )

@@ -1,0 +1,51 @@
+"""The whole network: a text encoder, the two towers and the ranker, built from a model config.
+
+Knows nothing of training, of files or of serving.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.ranker import Ranker
+from models.recipe import ModelConfig
+from models.text.encoders import build_text
+from models.towers import Histories, TweetTower, UserTower, UserVectors
+
+
+class Network(nn.Module):
+    """`heads` logits for pairs of readers and tweets."""
+
+    def __init__(
+        self, config: ModelConfig, heads: int, vocabulary: int, architecture: dict[str, Any]
+    ) -> None:
+        super().__init__()
+        self.text = build_text(config.text, vocabulary, architecture)
+        self.tweet = TweetTower(config.tweet, self.text.width)
+        self.user = UserTower(config.user, config.tweet, self.tweet.author)
+        self.ranker = Ranker(config.ranker, config.tweet.dimensions, heads)
+
+    def users(self, histories: Histories) -> UserVectors:
+        """User vectors of a batch of histories."""
+        author = self.tweet.author(self.tweet.bucket(histories.authors))
+        vectors: UserVectors = self.user(histories, author)
+        return vectors
+
+    def pairs(
+        self, users: UserVectors, user: Tensor, tweets: Tensor, tweet: Tensor, features: Tensor
+    ) -> Tensor:
+        """Logits [n, heads] of pairs (user[i], tweet[i]) with `pair_features` [n, e]."""
+        side = self.ranker.tweet(tweets)
+        side = type(side)(*(part[tweet] for part in side))
+        projected = self.ranker.user(users.vector)
+        logits: Tensor = self.ranker.pair(
+            projected[user], users.vector[user], users.interests[user], users.filled[user], side, features
+        )
+        return logits
+
+    def device(self) -> torch.device:
+        """Where its parameters are."""
+        return next(self.parameters()).device

@@ -1,0 +1,88 @@
+"""A user's vectors, a tweet vector and pair features to one logit for each action.
+
+`z = A·u + B·t + C·(u ∘ t) + D·e`, then a small network. `A·u` belongs to the user and `B·t` to the tweet, so
+that serving computes each once (`Ranker.user`, `Ranker.tweet`) and only `Ranker.pair` for every pair.
+Knows nothing of where the vectors come from.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, normalize
+
+from models.features import PAIR_FEATURES
+from models.recipe import RankerConfig
+from models.towers import Normalise
+
+#: Similarities to a user's interests that join the pair features: largest, soft maximum, mean.
+SIMILARITIES = 3
+
+
+class TweetSide(NamedTuple):
+    """What the ranker needs of tweets: the vectors [n, d], `B·t` [n, h] and unit queries [n, d]."""
+
+    vector: Tensor
+    projected: Tensor
+    query: Tensor
+
+
+class Ranker(nn.Module):
+    """See the module."""
+
+    def __init__(self, config: RankerConfig, dimensions: int, heads: int) -> None:
+        super().__init__()
+        width = config.hidden
+        self.features = Normalise(len(PAIR_FEATURES))
+        self.a = nn.Linear(dimensions, width)
+        self.b = nn.Linear(dimensions, width, bias=False)
+        self.c = nn.Linear(dimensions, width, bias=False)
+        self.d = nn.Linear(len(PAIR_FEATURES) + SIMILARITIES, width, bias=False)
+        self.query = nn.Linear(dimensions, dimensions, bias=False)
+        self.sharpness = nn.Parameter(torch.tensor(2.0))
+        self.middle = nn.Linear(width, config.hidden_last)
+        self.heads = nn.Linear(config.hidden_last, heads)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def user(self, vector: Tensor) -> Tensor:
+        """`A·u` [n, h] of user vectors [n, d]."""
+        out: Tensor = self.a(vector)
+        return out
+
+    def tweet(self, vector: Tensor) -> TweetSide:
+        """What belongs to tweets [n, d] alone."""
+        return TweetSide(vector, self.b(vector), normalize(self.query(vector), dim=-1))
+
+    def pair(
+        self,
+        projected: Tensor,
+        vector: Tensor,
+        interests: Tensor,
+        filled: Tensor,
+        tweet: TweetSide,
+        features: Tensor,
+    ) -> Tensor:
+        """Logits [n, heads] of pairs: the readers' `A·u`, u, interests, filled; tweets' side; features."""
+        close = self.similarities(interests, filled, tweet.query)
+        e = torch.cat([self.features(features), close], dim=-1)
+        z = projected + tweet.projected + self.c(vector * tweet.vector) + self.d(e)
+        z = self.dropout(gelu(z))
+        out: Tensor = self.heads(gelu(self.middle(z)))
+        return out
+
+    def similarities(self, interests: Tensor, filled: Tensor, query: Tensor) -> Tensor:
+        """Largest, soft-maximum and mean similarity [n, 3] of queries [n, d] to interests [n, k, d].
+
+        0 for users without interests.
+        """
+        close = torch.einsum("nkd,nd->nk", interests, query)
+        live = torch.arange(close.shape[1], device=close.device) < filled.unsqueeze(1)
+        count = filled.clamp_min(1).to(close.dtype)
+        sharpness = self.sharpness.exp()
+        soft = torch.logsumexp((close * sharpness).masked_fill(~live, -1e4), 1) - count.log()
+        out = torch.stack(
+            [close.masked_fill(~live, -1.0).amax(1), soft / sharpness, (close * live).sum(1) / count], dim=1
+        )
+        return torch.where(filled.unsqueeze(1) > 0, out, 0.0)

@@ -1,0 +1,151 @@
+"""A recipe: every choice that makes a model, typed, described, with defaults that suit any log.
+
+Written by hand as TOML, kept in a bundle's config. Unknown keys are refused. Knows nothing of how the choices
+are carried out: each encoder's module reads its own struct.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Size = Annotated[int, Meta(ge=1, le=65_536)]
+Rate = Annotated[float, Meta(ge=0.0, lt=1.0)]
+
+
+Calibration = Literal["platt", "temperature", "isotonic", "none"]
+
+
+class RecipeError(Exception):
+    """A recipe can't be used; the message is one line that says why."""
+
+
+class Transformer(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="transformer"):
+    """A Hugging Face encoder, or a small BERT of our own where `source` is empty."""
+
+    source: Annotated[
+        str, Meta(description="Folder or hub id of an encoder; empty: a small one from scratch.")
+    ] = ""
+    frozen: Annotated[bool, Meta(description="Keep the encoder as it is and cache its vectors on disk.")] = (
+        False
+    )
+    pooling: Annotated[
+        Literal["cls", "mean"], Meta(description="First token, or the mean of all tokens.")
+    ] = "mean"
+    max_tokens: Annotated[Size, Meta(description="Longer texts are cut.")] = 96
+    vocabulary: Annotated[Size, Meta(description="From scratch: WordPiece entries learned from the log.")] = (
+        8_000
+    )
+    layers: Annotated[Size, Meta(description="From scratch: transformer layers.")] = 2
+    width: Annotated[Size, Meta(description="From scratch: hidden size, a multiple of 32.")] = 128
+    frozen_layers: Annotated[int, Meta(ge=0, description="Fine-tuning: lowest layers left alone.")] = 0
+
+
+class Bag(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="bag"):
+    """The mean of word-piece embeddings."""
+
+    vocabulary: Annotated[Size, Meta(description="WordPiece entries learned from the log.")] = 16_000
+    width: Annotated[Size, Meta(description="Embedding size.")] = 128
+    max_tokens: Annotated[Size, Meta(description="Longer texts are cut.")] = 128
+
+
+TextConfig = Transformer | Bag
+
+
+class TweetConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """How text, author and metadata become one tweet vector."""
+
+    dimensions: Annotated[Size, Meta(description="Length of the tweet vector that is kept and scored.")] = 64
+    hidden: Annotated[Size, Meta(description="Width of the hidden layer.")] = 128
+    author_buckets: Annotated[Size, Meta(description="Authors are hashed into this many embeddings.")] = (
+        16_384
+    )
+    author_width: Annotated[Size, Meta(description="Length of an author's embedding.")] = 32
+    dropout: Annotated[Rate, Meta(description="Dropout of inputs and hidden layer while training.")] = 0.1
+    author_dropout: Annotated[
+        Rate, Meta(description="Authors made unknown while training, so that new ones work.")
+    ] = 0.1
+
+
+class Attention(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="attention"):
+    """Self-attention with positions over the last engagements."""
+
+    layers: Annotated[Size, Meta(description="Attention blocks.")] = 1
+    heads: Annotated[Size, Meta(description="Attention heads; must divide the tweet vector's length.")] = 4
+    interests: Annotated[Size, Meta(description="Interest vectors a user has.")] = 32
+    interest_kind: Annotated[
+        Literal["items", "codes"], Meta(description="The last engaged tweets, or learned attention codes.")
+    ] = "items"
+    dropout: Annotated[Rate, Meta(description="Dropout while training.")] = 0.1
+    item_dropout: Annotated[Rate, Meta(description="Engagements left out while training.")] = 0.0
+
+
+UserConfig = Attention
+
+
+class RankerConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """How a user vector, a tweet vector and their pair features become probabilities."""
+
+    hidden: Annotated[Size, Meta(description="Width of the joint layer.")] = 128
+    hidden_last: Annotated[Size, Meta(description="Width of the layer before the heads.")] = 64
+    dropout: Annotated[Rate, Meta(description="Dropout while training.")] = 0.1
+
+
+class ModelConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What the model is made of."""
+
+    text: Annotated[TextConfig, Meta(description="The text encoder, by `type`.")] = Transformer()
+    tweet: TweetConfig = TweetConfig()
+    user: Annotated[UserConfig, Meta(description="The user encoder, by `type`.")] = Attention()
+    ranker: RankerConfig = RankerConfig()
+    source_vocabulary: Annotated[
+        str,
+        Meta(description="WordPiece vocabulary file of `text_tokens`; empty: the text encoder's own."),
+    ] = ""
+
+
+class TrainingConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """How the model is trained."""
+
+    seed: Annotated[int, Meta(ge=0, description="Of initialisation, order and dropout.")] = 0
+    epochs: Annotated[Size, Meta(description="Most passes over the exposures.")] = 12
+    patience: Annotated[
+        Size, Meta(description="Stop after this many epochs without a better held-out loss.")
+    ] = 3
+    batch: Annotated[Size, Meta(description="Exposures in a step.")] = 1024
+    learning_rate: Annotated[
+        float, Meta(gt=0, description="Peak of AdamW, for all but the text encoder.")
+    ] = 2e-3
+    text_learning_rate: Annotated[
+        float, Meta(gt=0, description="Peak of AdamW, text encoder from scratch.")
+    ] = 1e-3
+    finetune_learning_rate: Annotated[float, Meta(gt=0, description="Peak of AdamW, pretrained encoder.")] = (
+        2e-5
+    )
+    weight_decay: Annotated[float, Meta(ge=0, description="Of AdamW.")] = 0.01
+    warmup: Annotated[Rate, Meta(description="Share of the steps over which the rate rises.")] = 0.05
+    held_out: Annotated[
+        Rate, Meta(description="The last share of exposures, for stopping and calibration.")
+    ] = 0.1
+    calibration: Annotated[Calibration, Meta(description="Curve fitted on the held-out part.")] = "platt"
+    threads: Annotated[int, Meta(ge=0, description="Torch threads; 0: as many as there are cores.")] = 0
+
+
+class Recipe(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Everything that `train` needs to know beside the log."""
+
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @classmethod
+    def load(cls, path: Path) -> Recipe:
+        """Read a TOML file. Raises RecipeError, which names the key that is wrong."""
+        try:
+            return msgspec.toml.decode(path.read_bytes(), type=cls)
+        except OSError as error:
+            raise RecipeError(f"recipe {path}: {error.strerror}") from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise RecipeError(f"recipe {path}: {error}") from error

@@ -1,0 +1,220 @@
+"""A bundle at work: tweets and user states to vectors, pairs to calibrated probabilities.
+
+Called by the stages and by offline evaluation alike, so both give the same numbers. Knows nothing of stores
+or of Kafka. Methods may be called from one thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.bundle import Bundle
+from models.events import Profile, Tweet
+from models.features import tweet_features
+from models.histories import histories, snapshots
+from models.state.keys import short_key
+from models.state.tweet import TweetRecord
+from models.state.user import HISTORY, UserState
+from models.state.vector import HABITS, habits_of, vector_dtype
+from models.text.tokens import Tokens
+
+#: Tokens, padding included, that go through the text encoder at once.
+_TOKEN_BUDGET: Final = 8_192
+#: Pairs scored at once: 2,048 keep the gathered interests (2,048 x 32 x 64 float32, 16 MB) near the cache.
+_CHUNK: Final = 2_048
+
+
+class UserRows:
+    """Users ready to be scored, in slots of this process's memory: `A·u`, u, interests, habits, keys."""
+
+    def __init__(self, capacity: int, model: ServingModel) -> None:
+        width = model.bundle.config.model.ranker.hidden
+        d, k, device = model.dimensions, model.interests, model.device
+        self.projected = torch.zeros(capacity, width, device=device)
+        self.vectors = torch.zeros(capacity, d, device=device)
+        self.interests = torch.zeros(capacity, k, d, dtype=torch.float16, device=device)
+        self.filled = torch.zeros(capacity, dtype=torch.int64, device=device)
+        self.habits = np.zeros(capacity, HABITS)
+        self.keys = np.zeros(capacity, np.uint32)
+        self._model = model
+
+    def set(self, slots: NDArray[np.intp], records: NDArray[np.void], keys: NDArray[np.uint32]) -> None:
+        """Put `user_vectors` records [n] of users with short keys [n] into slots [n]."""
+        at = torch.from_numpy(np.asarray(slots, np.int64)).to(self.vectors.device)
+        vectors = self._model.tensor(records["vector"].astype(np.float32))
+        with torch.inference_mode():
+            self.projected[at] = self._model.bundle.network.ranker.user(vectors)
+        self.vectors[at] = vectors
+        self.interests[at] = self._model.tensor(records["interests"].copy())
+        self.filled[at] = self._model.tensor(records["filled"].astype(np.int64))
+        self.habits[slots] = records["habits"]
+        self.keys[slots] = keys
+
+
+class ServingModel:
+    """See the module. `heads` are the actions it gives probabilities of, `fingerprint` names its contents."""
+
+    def __init__(self, bundle: Bundle, device: str = "auto") -> None:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.bundle = bundle
+        self.device = torch.device(device)
+        bundle.network.to(self.device).eval()
+        self.tokens: Tokens = bundle.tokens
+        self.fingerprint = bundle.fingerprint
+        self.heads = tuple(bundle.config.heads)
+        self.dimensions = bundle.config.model.tweet.dimensions
+        self.interests = bundle.config.model.user.interests
+        self.user_dtype = vector_dtype(self.dimensions, self.interests)
+        self.cold: NDArray[np.void] = self.user_vectors([UserState()], {})
+
+    @classmethod
+    def load(cls, bundle: Path, device: str = "auto") -> ServingModel:
+        """Read a bundle. `device` is "cpu", "cuda", "cuda:1", or "auto". Raises BundleError."""
+        return cls(Bundle.from_pretrained(bundle), device)
+
+    def tensor(self, array: NDArray[np.generic]) -> torch.Tensor:
+        """A numpy array on the model's device."""
+        return torch.from_numpy(array).to(self.device)
+
+    def warm_up(self) -> None:
+        """Run every path once, so that the first real batch does not pay for compilation and allocation."""
+        tweet = Tweet(tweet_id="1", author_id="1", created_at=0, text="a word " * 8)
+        for n in (1, 64):
+            vectors = self.embed([tweet] * n, [None] * n, np.zeros((n, 7)))
+            rows = self.user_rows(n)
+            slots = np.arange(n)
+            rows.set(slots, self.user_vectors([UserState()] * n, {}), np.zeros(n, np.uint32))
+            width = len(self.bundle.config.pair_features)
+            self.score(vectors, np.zeros(n, np.intp), rows, slots, np.zeros((n, width), np.float32))
+
+    def check(self, tweet: Tweet) -> str | None:
+        """Why a tweet can't be embedded, in words, or None."""
+        return None if tweet.text_tokens is None else self.tokens.check(tweet.text_tokens)
+
+    def embed(
+        self, tweets: Sequence[Tweet], authors: Sequence[Profile | None], sums: NDArray[np.float64]
+    ) -> NDArray[np.float16]:
+        """Tweet vectors float16 [n, d] of tweets that passed `check`. A row may hold non-finite values.
+
+        `authors` are the authors' profiles (None: unknown), `sums` their `AuthorStore` sums [n, 7] before
+        the tweet. A row does not depend on its neighbours, up to about 1e-4.
+        """
+        texts = [self.text_of(tweet) for tweet in tweets]
+        keys = np.array([short_key(tweet.author_id) for tweet in tweets], np.uint32)
+        return self.tweet_vectors(self.text_vectors(texts), keys, tweet_features(tweets, authors, sums))
+
+    def text_of(self, tweet: Tweet) -> str:
+        """The text that is encoded: `text_tokens` are decoded."""
+        return tweet.text if tweet.text is not None else self.tokens.text_of(tweet.text_tokens or [])
+
+    def text_vectors(self, texts: Sequence[str]) -> torch.Tensor:
+        """Vectors [n, w] of texts, from the text encoder alone, in batches of like length."""
+        rows = self.tokens.encode(texts)
+        out = torch.empty(len(rows), self.bundle.network.text.width, device=self.device)
+        with torch.inference_mode():
+            for chosen in like_lengths([len(row) for row in rows], _TOKEN_BUDGET):
+                ids, mask = self.tokens.pad_batch([rows[i] for i in chosen])
+                out[torch.tensor(chosen, device=self.device)] = self.bundle.network.text(
+                    ids.to(self.device), mask.to(self.device)
+                )
+        return out
+
+    def tweet_vectors(
+        self, texts: torch.Tensor, authors: NDArray[np.uint32], features: NDArray[np.float32]
+    ) -> NDArray[np.float16]:
+        """Tweet vectors float16 [n, d] of text vectors [n, w], authors' short keys [n] and features."""
+        with torch.inference_mode():
+            vectors = self.bundle.network.tweet(
+                texts, self.tensor(authors.astype(np.int64)), self.tensor(features)
+            )
+        out: NDArray[np.float16] = vectors.to(torch.float16).cpu().numpy()
+        return out
+
+    def user_vectors(
+        self, states: Sequence[UserState], tweets: Mapping[int, TweetRecord]
+    ) -> NDArray[np.void]:
+        """Records [n] of `user_dtype`. Items whose tweet is missing or lacks a vector are left out."""
+        users = snapshots(states)
+        m = int(users["count"].max(initial=0))
+        vectors = np.zeros((len(states), m, self.dimensions), np.float16)
+        known = np.zeros((len(states), m), np.bool_)
+        for i, j in zip(*np.nonzero(np.arange(m) < users["count"][:, None]), strict=True):
+            record = tweets.get(int(users["items"]["tweet"][i, j]))
+            if record is not None and len(record.vector):
+                vectors[i, j], known[i, j] = record.vector, True
+        return self.user_records(users, vectors, known)
+
+    def user_records(
+        self, users: NDArray[np.void], vectors: NDArray[np.float16], known: NDArray[np.bool_]
+    ) -> NDArray[np.void]:
+        """The same of SNAPSHOT [n] with item vectors [n, m, d] and whether each is known [n, m]."""
+        with torch.inference_mode():
+            batch = histories(users, self.tensor(vectors.astype(np.float32)), known)
+            result = self.bundle.network.users(batch)
+        out = np.zeros(len(users), self.user_dtype)
+        out["habits"] = habits_of(users["stats"])
+        out["vector"] = result.vector.cpu().numpy()
+        out["interests"] = result.interests.cpu().numpy()
+        out["filled"] = result.filled.cpu().numpy()
+        return out
+
+    def user_rows(self, capacity: int) -> UserRows:
+        """Room for `capacity` users."""
+        return UserRows(capacity, self)
+
+    def score(
+        self,
+        tweets: NDArray[np.float16] | NDArray[np.float32],
+        tweet_index: NDArray[np.intp],
+        rows: UserRows,
+        slots: NDArray[np.intp],
+        features: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """Calibrated probabilities float32 [n, heads] of pairs (tweets[tweet_index[i]], slots[i]).
+
+        `tweets` are vectors [t, d]; `features` are `pair_features` [n, e].
+        """
+        logits = np.empty((len(slots), len(self.heads)), np.float32)
+        ranker = self.bundle.network.ranker
+        with torch.inference_mode():
+            side = ranker.tweet(self.tensor(np.asarray(tweets, np.float32)))
+            for start in range(0, len(slots), _CHUNK):
+                part = slice(start, start + _CHUNK)
+                tweet, user = self.tensor(tweet_index[part]), self.tensor(slots[part])
+                logits[part] = ranker.pair(
+                    rows.projected[user],
+                    rows.vectors[user],
+                    rows.interests[user].float(),
+                    rows.filled[user],
+                    type(side)(*(values[tweet] for values in side)),
+                    self.tensor(features[part]),
+                ).cpu()
+        return self.calibrate(logits)
+
+    def calibrate(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits [n, heads] as probabilities."""
+        curves = [self.bundle.calibration[head] for head in self.heads]
+        return np.stack([curve.probabilities(logits[:, i]) for i, curve in enumerate(curves)], axis=1)
+
+
+def like_lengths(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Indices in batches of like length, of at most `budget` tokens each once padded (or of one text)."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    batches: list[list[int]] = []
+    for i in order:
+        # Ascending order: the text added last is the longest, and sets the padded width.
+        if batches and (len(batches[-1]) + 1) * lengths[i] <= budget:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches
+
+
+assert HISTORY <= 255  # `filled` and `count` are one byte

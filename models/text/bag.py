@@ -1,0 +1,23 @@
+"""A bag of word pieces as a text encoder."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from models.recipe import Bag
+
+
+class BagText(nn.Module):
+    """The mean of the word pieces' embeddings."""
+
+    def __init__(self, config: Bag, vocabulary: int) -> None:
+        super().__init__()
+        self.embedding = nn.EmbeddingBag(vocabulary, config.width, mode="sum")
+        nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
+        self.width = config.width
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Ids int64 [n, l] and mask bool [n, l] to vectors [n, width]."""
+        weights = mask.to(self.embedding.weight.dtype)
+        total: Tensor = self.embedding(ids, per_sample_weights=weights)
+        return total / weights.sum(1, keepdim=True).sqrt()

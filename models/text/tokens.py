@@ -1,0 +1,98 @@
+"""Text into token ids: one tokeniser a model, a file of the `tokenizers` library.
+
+Foreign ids (`text_tokens` of another vocabulary) are turned back into text first. Knows nothing of encoders.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+_LINK: Final = re.compile(r"https?:\S*|t\.co/\S*")
+_SPACE: Final = re.compile(r"\s+")
+_UNKNOWN: Final = "[UNK]"
+_SPECIAL: Final = ("[PAD]", _UNKNOWN, "[CLS]", "[SEP]", "[MASK]")
+
+
+def clean(text: str) -> str:
+    """Text as encoders see it: without links (random letters; `tweet_features` counts them) and entities."""
+    return _SPACE.sub(" ", _LINK.sub(" ", html.unescape(text))).strip()
+
+
+def learn_wordpiece(texts: Iterable[str], size: int) -> Tokenizer:
+    """A lower-casing WordPiece tokeniser of at most `size` entries, in BERT's layout."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token=_UNKNOWN, max_input_chars_per_word=64))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size, special_tokens=list(_SPECIAL), show_progress=False, min_frequency=2
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    ids = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ids)
+    return tokenizer
+
+
+class Tokens:
+    """Encodes batches of texts or foreign ids with one tokeniser.
+
+    `source` is the vocabulary of incoming `text_tokens`, one WordPiece a line; empty where they are ids of
+    this tokeniser itself.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, max_tokens: int, source: Sequence[str] = ()) -> None:
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(max_tokens)
+        self.tokenizer = tokenizer
+        self.source = tuple(source)
+        self.size: int = tokenizer.get_vocab_size()
+        self.pad: int = tokenizer.token_to_id("[PAD]") or 0
+
+    def check(self, ids: Sequence[int]) -> str | None:
+        """Why `text_tokens` can't be read, or None."""
+        limit = len(self.source) or self.size
+        if max(ids) >= limit:
+            return f"token id {max(ids)} is out of the vocabulary of {limit} entries"
+        return None
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """Foreign or own ids as text; WordPieces joined, special tokens left out."""
+        if not self.source:
+            return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+        words: list[str] = []
+        for piece in (self.source[i] for i in ids):
+            if piece.startswith("##") and words:
+                words[-1] += piece[2:]
+            elif piece not in _SPECIAL:
+                words.append(piece)
+        return " ".join(words)
+
+    def encode(self, texts: Sequence[str]) -> list[np.ndarray[tuple[int], np.dtype[np.int32]]]:
+        """Token ids of cleaned texts, each int32 [1..max_tokens]."""
+        encodings = self.tokenizer.encode_batch_fast([clean(text) or "[UNK]" for text in texts])
+        return [np.array(e.ids or [self.pad], np.int32) for e in encodings]
+
+    def pad_batch(
+        self, rows: Sequence[np.ndarray[tuple[int], np.dtype[np.int32]]]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows as ids int64 [n, longest] and mask bool [n, longest]."""
+        width = max(len(row) for row in rows)
+        ids = np.full((len(rows), width), self.pad, np.int64)
+        mask = np.zeros((len(rows), width), np.bool_)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = row
+            mask[i, : len(row)] = True
+        return torch.from_numpy(ids), torch.from_numpy(mask)
+
+
+def read_vocabulary(path: Path) -> list[str]:
+    """A vocabulary file, one entry a line."""
+    return path.read_text(encoding="utf-8").splitlines()

@@ -1,0 +1,58 @@
+"""A tiny untrained bundle, built in well under a second, for tests that need a model of any kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from models.bundle import Bundle, BundleConfig
+from models.calibration import Curve
+from models.network import Network
+from models.recipe import Attention, Bag, ModelConfig, RankerConfig, TextConfig, Transformer, TweetConfig
+from models.text.tokens import Tokens, learn_wordpiece
+
+_TEXTS = [
+    "the quick brown fox jumps over the lazy dog",
+    "streams of tweets become probabilities of retweets",
+    "a senate vote on the budget, and a game of basketball tonight",
+]
+
+BAG = Bag(vocabulary=200, width=16)
+BERT = Transformer(vocabulary=200, layers=1, width=32, max_tokens=32)
+
+
+def tiny_config(text: TextConfig = BAG, interests: int = 4, kind: str = "items") -> ModelConfig:
+    """16-dimensional vectors; the rest as small."""
+    return ModelConfig(
+        text=text,
+        tweet=TweetConfig(dimensions=16, hidden=16, author_buckets=64, author_width=8),
+        user=Attention(heads=2, interests=interests, interest_kind="codes" if kind == "codes" else "items"),
+        ranker=RankerConfig(hidden=32, hidden_last=16),
+    )
+
+
+def tiny_bundle(
+    path: Path,
+    heads: Sequence[str] = ("retweet", "like", "reply", "quote"),
+    seed: int = 0,
+    config: ModelConfig | None = None,
+    source: Sequence[str] = (),
+) -> str:
+    """Write a bundle with random weights into `path`; returns its fingerprint.
+
+    The weights are random but not small, so that different pairs get different probabilities.
+    """
+    config = config or tiny_config()
+    tokens = Tokens(learn_wordpiece(_TEXTS * 3, 200), config.text.max_tokens, source)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = Network(config, len(heads), tokens.size, {})
+    bundle = Bundle(
+        BundleConfig(heads=list(heads), model=config),
+        network,
+        tokens,
+        {head: Curve(scale=4.0, shift=-1.0) for head in heads},
+    )
+    return bundle.save_pretrained(path)
