@@ -6,7 +6,7 @@ Knows nothing of expiry: a log that is replayed ends.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,16 @@ class MemoryAudiences:
         """See `AudienceStore.get`."""
         found = [self._edges.get(author, {}) for author in authors]
         return [(list(edges), np.fromiter(edges.values(), np.uint8, len(edges))) for edges in found]
+
+    def sizes(self, authors: Sequence[tuple[str, int]]) -> NDArray[np.int64]:
+        """See `AudienceStore.sizes`."""
+        return np.array([len(self._edges.get(author, ())) for author in authors], np.int64)
+
+    def scan(self, author_id: str, shard: int) -> Iterator[tuple[list[str], NDArray[np.uint8]]]:
+        """See `AudienceStore.scan`."""
+        users, bits = self.get([(author_id, shard)])[0]
+        for start in range(0, len(users), 4096):
+            yield users[start : start + 4096], bits[start : start + 4096]
 
     def bits(self, pairs: Sequence[Pair]) -> NDArray[np.uint8]:
         """See `AudienceStore.bits`."""

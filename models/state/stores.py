@@ -7,7 +7,7 @@ method says that it is atomic.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
@@ -74,6 +74,15 @@ class AudienceStore(Protocol):
 
     def get(self, authors: Sequence[tuple[str, int]]) -> list[tuple[list[str], NDArray[np.uint8]]]:
         """For each (author id, shard): user ids and bits uint8 [n], also of entries without FOLLOWS."""
+
+    def sizes(self, authors: Sequence[tuple[str, int]]) -> NDArray[np.int64]:
+        """How many entries `get` would bring for each (author id, shard)."""
+
+    def scan(self, author_id: str, shard: int) -> Iterator[tuple[list[str], NDArray[np.uint8]]]:
+        """What `get` brings, in parts of some thousands: for audiences too large for one reply.
+
+        An entry that changes meanwhile may come or not; one may come twice.
+        """
 
     def bits(self, pairs: Sequence[Pair]) -> NDArray[np.uint8]:
         """Bits of single pairs, uint8 [n]; 0 where there is no edge."""

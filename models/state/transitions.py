@@ -51,14 +51,24 @@ def apply_profiles(stores: Stores, users: Sequence[User]) -> dict[str, UserState
     return states
 
 
+def clear_profiles(stores: Stores, user_ids: Iterable[str]) -> dict[str, UserState]:
+    """Forget profiles, not behaviour; returns the states, by user id, as they were stored. Idempotent."""
+    states = _load(stores, dict.fromkeys(user_ids))
+    for state in states.values():
+        state.clear_profile()
+    stores.users.put_many(states)
+    return states
+
+
 def apply_engagements(
     stores: Stores, engagements: Sequence[Engagement], shard_of: ShardOf
 ) -> dict[str, UserState]:
-    """Engagements into histories, affinities and author counts; returns the changed states, by user id.
+    """Engagements into histories, affinities and author counts; returns all these users' states, by user id.
 
-    Affinities are written before histories: a batch that is delivered again after a crash in between is
-    recognised by the affinity's own fingerprints, and one delivered again after it by the history. An
-    engagement with a tweet that was never seen enters the history without an author.
+    Also the states that did not change: whoever applied a batch first may have died before computing the
+    users' vectors. Affinities are written before histories: a batch that is delivered again after a crash in
+    between is recognised by the affinity's own fingerprints, and one delivered again after it by the history.
+    An engagement with a tweet that was never seen enters the history without an author.
     """
     keys = {e.tweet_id: id_key(e.tweet_id) for e in engagements}
     records = dict(zip(keys, stores.tweets.get_many(list(keys.values())), strict=True))
@@ -90,7 +100,7 @@ def apply_engagements(
     stores.authors.add(received)
     stores.tweets.keep([keys[e.tweet_id] for e in engagements if e.action != "impression"])
     stores.users.put_many(changed)
-    return changed
+    return states
 
 
 def put_tweets(stores: Stores, records: Mapping[int, TweetRecord]) -> list[bool]:

@@ -65,6 +65,24 @@ class UserState:
         words = list(profile.interests) + profile.description.split()
         row["words"] = word_buckets(words, WORD_BUCKETS, WORDS)
 
+    def clear_profile(self) -> None:
+        """Forget the profile, not the behaviour."""
+        row = self.stats[0]
+        for name in ("known", "followers", "following", "verified", "created_at", "words"):
+            row[name] = 0
+
+    def profile(self) -> Profile | None:
+        """The numbers of the profile, times in whole seconds; None when it is not known."""
+        row = self.stats[0]
+        if not row["known"]:
+            return None
+        return Profile(
+            followers=int(row["followers"]),
+            following=int(row["following"]),
+            verified=bool(row["verified"]),
+            created_at=1000 * int(row["created_at"]),
+        )
+
     def engage(self, tweet: int, author: int, action: str, at: int) -> bool:
         """Remember an engagement with tweet key `tweet` by author short key `author` at second `at`.
 

@@ -1,0 +1,23 @@
+"""The stores of `models.state.stores` in Redis. Key names and lifetimes: `ops/keys.md`."""
+
+from __future__ import annotations
+
+from models.state.stores import Stores
+from streamer.stores.connection import RedisConnection
+from streamer.stores.edges import RedisAffinities, RedisAudiences, RedisAuthors
+from streamer.stores.notices import Notices
+from streamer.stores.records import RedisTweets, RedisUsers, RedisUserVectors
+
+__all__ = ["Notices", "RedisConnection", "redis_stores"]
+
+
+def redis_stores(connection: RedisConnection, fingerprint: str) -> Stores:
+    """Every store on one connection; vectors are those of the model with this fingerprint."""
+    return Stores(
+        RedisTweets(connection, fingerprint),
+        RedisUsers(connection),
+        RedisUserVectors(connection, fingerprint),
+        RedisAudiences(connection),
+        RedisAffinities(connection),
+        RedisAuthors(connection),
+    )

@@ -1,0 +1,123 @@
+"""Tweets, users and user vectors in Redis: one string key each.
+
+Knows nothing of the packed records' insides. Key names and lifetimes: `ops/keys.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from models.state.keys import key_name
+from models.state.tweet import TweetRecord
+from models.state.user import UserState
+from streamer.stores.connection import Command, RedisConnection
+
+#: Characters of the fingerprint in keys and channels: 48 bits tell the models of one installation apart.
+MODEL_CHARS: Final = 12
+
+
+def vector_channel(fingerprint: str) -> str:
+    """The pub/sub channel of changed user vectors; a message is a MessagePack list of user ids."""
+    return f"vectors:{fingerprint[:MODEL_CHARS]}"
+
+
+class RedisTweets:
+    """See `TweetStore`."""
+
+    def __init__(self, connection: RedisConnection, fingerprint: str) -> None:
+        self._redis = connection
+        self._model = fingerprint[:MODEL_CHARS]
+        settings = connection.settings
+        self._lifetime: Command = ("EX", settings.tweet_ttl_s) if settings.tweet_ttl_s else ()
+        # Tweets that never expire need no keeping.
+        self._kept_s = settings.engaged_tweet_ttl_s if settings.tweet_ttl_s else None
+
+    def _key(self, key: int) -> str:
+        return f"tweet:{self._model}:{key_name(key)}"
+
+    def get_many(self, keys: Sequence[int]) -> list[TweetRecord | None]:
+        """See `TweetStore.get_many`."""
+        found = self._redis.get([self._key(key) for key in keys])
+        return [None if data is None else TweetRecord.from_bytes(data) for data in found]
+
+    def put_new(self, records: Mapping[int, TweetRecord]) -> list[bool]:
+        """See `TweetStore.put_new`."""
+        commands: list[Command] = [
+            ("SET", self._key(key), record.to_bytes(), "NX", *self._lifetime)
+            for key, record in records.items()
+        ]
+        return [bool(reply) for reply in self._redis.run(commands)]
+
+    def claim(self, keys: Sequence[int], seconds: float) -> list[bool]:
+        """See `TweetStore.claim`."""
+        lapse = max(int(seconds * 1000), 1)
+        commands: list[Command] = [
+            ("SET", f"claim:{self._model}:{key_name(key)}", b"1", "NX", "PX", lapse) for key in keys
+        ]
+        return [bool(reply) for reply in self._redis.run(commands)]
+
+    def keep(self, keys: Sequence[int]) -> None:
+        """See `TweetStore.keep`."""
+        if self._kept_s is None:
+            return
+        names = [self._key(key) for key in dict.fromkeys(keys)]
+        if self._kept_s:
+            self._redis.run([("EXPIRE", name, self._kept_s) for name in names])
+        else:
+            self._redis.run([("PERSIST", name) for name in names])
+
+
+class RedisUsers:
+    """See `UserStore`."""
+
+    def __init__(self, connection: RedisConnection) -> None:
+        self._redis = connection
+        self._lifetime = _user_lifetime(connection)
+
+    def get_many(self, user_ids: Sequence[str]) -> list[UserState | None]:
+        """See `UserStore.get_many`."""
+        found = self._redis.get([f"user:{user_id}" for user_id in user_ids])
+        return [None if data is None else UserState.from_bytes(data) for data in found]
+
+    def put_many(self, states: Mapping[str, UserState]) -> None:
+        """See `UserStore.put_many`."""
+        self._redis.run(
+            [
+                ("SET", f"user:{user_id}", state.to_bytes(), *self._lifetime)
+                for user_id, state in states.items()
+            ]
+        )
+
+
+class RedisUserVectors:
+    """See `UserVectorStore`. Changes are told on `vector_channel`, after they can be read."""
+
+    def __init__(self, connection: RedisConnection, fingerprint: str) -> None:
+        self._redis = connection
+        self._model = fingerprint[:MODEL_CHARS]
+        self._channel = vector_channel(fingerprint)
+        self._lifetime = _user_lifetime(connection)
+
+    def get_many(self, user_ids: Sequence[str]) -> list[bytes | None]:
+        """See `UserVectorStore.get_many`."""
+        return self._redis.get([f"vector:{self._model}:{user_id}" for user_id in user_ids])
+
+    def put_many(self, vectors: Mapping[str, bytes]) -> None:
+        """See `UserVectorStore.put_many`."""
+        if not vectors:
+            return
+        self._redis.run(
+            [
+                ("SET", f"vector:{self._model}:{user_id}", data, *self._lifetime)
+                for user_id, data in vectors.items()
+            ]
+        )
+        self._redis.publish(self._channel, msgspec.msgpack.encode(list(vectors)))
+
+
+def _user_lifetime(connection: RedisConnection) -> Command:
+    seconds = connection.settings.user_ttl_s
+    return ("EX", seconds) if seconds else ()

@@ -1,0 +1,83 @@
+"""The backends that the contract suite runs over: memory, one Redis, and a cluster of three."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+import pytest
+import redis
+
+from models.state.memory import memory_stores
+from models.state.stores import Stores
+from streamer.local.redis import LocalRedis
+from streamer.settings import RedisSettings
+from streamer.stores import RedisConnection, redis_stores
+
+FINGERPRINT = "0123456789abcdef"
+
+
+class ClusterNode(LocalRedis):
+    """A redis-server in cluster mode, which has only database 0."""
+
+    def command(self) -> Sequence[str]:
+        command = list(super().command())
+        command[command.index("--databases") + 1] = "1"
+        return [*command, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]
+
+
+@pytest.fixture(scope="session")
+def cluster_server() -> Iterator[str]:
+    """Three masters with all slots between them."""
+    nodes = [ClusterNode() for _ in range(3)]
+    try:
+        for node in nodes:
+            node.start()
+        clients = [redis.Redis(port=node.port) for node in nodes]
+        for i, client in enumerate(clients):
+            client.execute_command("CLUSTER", "ADDSLOTS", *range(16_384 * i // 3, 16_384 * (i + 1) // 3))
+            client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
+            client.execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[0].port)
+        deadline = time.monotonic() + 20
+        while not all(_knows_all(client) for client in clients):
+            assert time.monotonic() < deadline, "the cluster did not form"
+            time.sleep(0.05)
+        for client in clients:
+            client.close()
+        yield f"redis://{nodes[0].address}/0?cluster=true"
+    finally:
+        for node in nodes:
+            node.close()
+
+
+def _knows_all(client: redis.Redis) -> bool:
+    info = client.execute_command("CLUSTER", "INFO")
+    text = info if isinstance(info, dict) else dict(line.split(":") for line in info.decode().split())
+    return text["cluster_state"] == "ok" and text["cluster_slots_ok"] == "16384" and text["cluster_size"] == "3"
+
+
+@pytest.fixture
+def connection(redis_url: str) -> Iterator[RedisConnection]:
+    """A connection to the shared, emptied Redis."""
+    connection = RedisConnection(RedisSettings(url=redis_url))
+    yield connection
+    connection.close()
+
+
+@pytest.fixture(
+    params=[
+        "memory",
+        pytest.param("redis", marks=pytest.mark.redis),
+        pytest.param("cluster", marks=pytest.mark.redis),
+    ]
+)
+def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
+    """Empty stores, of each kind in turn."""
+    if request.param == "memory":
+        yield memory_stores()
+        return
+    url = request.getfixturevalue("redis_url" if request.param == "redis" else "cluster_server")
+    connection = RedisConnection(RedisSettings(url=url))
+    connection.call(lambda client: client.flushall())
+    yield redis_stores(connection, FINGERPRINT)
+    connection.close()
