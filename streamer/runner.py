@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from streamer import metrics
 from streamer.producer import Packed, Producer
 from streamer.settings import KafkaSettings
-from streamer.stage import Batch, Healthy, Interruptible, Outputs, Stage
+from streamer.stage import Batch, Healthy, Interruptible, Outputs, Record, Stage
 from streamer.transport import Delivery
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class StageRunner:
         self._logical = {kafka.topic(topic): topic for topic in stage.topics}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=stage.name)
         # One batch may wait here: with the one in `process` and the one being sent, three are under way.
-        self._processed: asyncio.Queue[tuple[Delivery, Outputs, list[Packed]]] = asyncio.Queue(1)
+        self._processed: asyncio.Queue[tuple[Delivery, int, Outputs, list[Packed]]] = asyncio.Queue(1)
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -64,25 +65,26 @@ class StageRunner:
 
     async def handle(self, delivery: Delivery) -> None:
         """Process a delivery and queue its outputs. Raises what the stage raises."""
-        if self._stopping.is_set():
-            return
-        self._in_flight += 1
-        self._idle.clear()
-        try:
-            outputs, packed = await self._in_thread(lambda: self._process(delivery))
-            await self._processed.put((delivery, outputs, packed))
-        except BaseException as error:
-            self._finished()
-            if self._stopping.is_set() and isinstance(error, Exception):
-                logger.info("%s: gave up %s to stop; it will be done again", self.name, delivery)
-                return
-            if isinstance(error, Exception):
-                logger.critical("%s: %s failed: %s: %s", self.name, delivery, type(error).__name__, error)
-            raise
+        records: Sequence[Record] = delivery.records
+        while records and not self._stopping.is_set():
+            self._in_flight += 1
+            self._idle.clear()
+            try:
+                outputs, packed = await self._in_thread(partial(self._process, delivery, records))
+                await self._processed.put((delivery, len(records), outputs, packed))
+            except BaseException as error:
+                self._finished()
+                if self._stopping.is_set() and isinstance(error, Exception):
+                    logger.info("%s: gave up %s to stop; it will be done again", self.name, delivery)
+                    return
+                if isinstance(error, Exception):
+                    logger.critical("%s: %s failed: %s: %s", self.name, delivery, type(error).__name__, error)
+                raise
+            records = outputs.rest
 
-    def _process(self, delivery: Delivery) -> tuple[Outputs, list[Packed]]:
-        batch = Batch(self.logical(delivery.topic), delivery.partition, delivery.records)
-        self._batch_records.observe(len(delivery.records))
+    def _process(self, delivery: Delivery, records: Sequence[Record]) -> tuple[Outputs, list[Packed]]:
+        batch = Batch(self.logical(delivery.topic), delivery.partition, records)
+        self._batch_records.observe(len(records))
         with self._stage_seconds.time():
             outputs = self.stage.process(batch)
         return outputs, self._producer.pack(outputs.groups)
@@ -90,18 +92,18 @@ class StageRunner:
     async def publish(self) -> None:
         """Send what was processed, for ever. Raises `KafkaUnavailable`."""
         while True:
-            delivery, outputs, packed = await self._processed.get()
+            delivery, given, outputs, packed = await self._processed.get()
             with self._send_seconds.time():
                 await self._producer.send(packed)
-            delivery.done = True
+            delivery.done = not outputs.rest
             self._finished()
-            self._count(delivery, outputs, packed)
+            self._count(delivery, given - len(outputs.rest), outputs, packed)
 
-    def _count(self, delivery: Delivery, outputs: Outputs, packed: list[Packed]) -> None:
-        self.records_done += len(delivery.records)
-        metrics.records_in.labels(self.name, self.logical(delivery.topic)).inc(len(delivery.records))
-        for topic, _, _, records, size in packed:
-            metrics.records_out.labels(self.name, topic).inc(records)
+    def _count(self, delivery: Delivery, records: int, outputs: Outputs, packed: list[Packed]) -> None:
+        self.records_done += records
+        metrics.records_in.labels(self.name, self.logical(delivery.topic)).inc(records)
+        for topic, _, _, sent, size in packed:
+            metrics.records_out.labels(self.name, topic).inc(sent)
             metrics.bytes_out.labels(self.name, topic).inc(size)
         now = time.time() * 1000
         for origin in outputs.origins:

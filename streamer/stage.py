@@ -71,10 +71,14 @@ class Outputs(msgspec.Struct):
     What a stage writes elsewhere (Redis) it finishes before it returns. `origins` are the times (ms) at which
     the tweets answered here were published, one per tweet and batch: `streamer_end_to_end_seconds` observes
     them once the outputs are durable.
+
+    A stage whose outputs may be many times its input handles as many records as fit in bounded memory and
+    names the others in `rest`: `process` is called again with them while these outputs are being sent.
     """
 
     groups: list[Group] = msgspec.field(default_factory=list)
     origins: Sequence[int] = ()
+    rest: Sequence[Record] = ()
 
 
 class Stage(Protocol):
