@@ -38,7 +38,7 @@ setup: .venv/.dev  ## the virtual environment, with all that development needs
 	@echo "Ready: $(BIN)/streamer --help"
 
 test: .venv/.dev  ## every test, with a real Kafka and a real Redis; ARGS go to pytest
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
 
 lint: .venv/.dev  ## style and types
 	$(BIN)/ruff check
