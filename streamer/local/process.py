@@ -24,8 +24,11 @@ HOST = "127.0.0.1"
 
 # The watchdog reads a pipe that only the owner holds: it returns when the owner closes it or dies. Not by
 # PR_SET_PDEATHSIG: that fires when the *thread* that started the server ends, and is Linux's alone.
-# `kill 0` means this process group, which cannot be anyone else's while the watchdog itself is a member.
-_WATCHED = 'exec 3<&0; (read -r _ <&3; kill -KILL 0) & exec 3<&-; exec "$@" </dev/null'
+# `$$` is the server and `kill 0` means this process group: neither number can become anyone else's while the
+# watchdog itself is a member of that group. `$0` is the temporary folder to remove, or nothing.
+_WATCHED = (
+    'exec 3<&0; (read -r _ <&3; kill -KILL $$; rm -rf "$0"; kill -KILL 0) & exec 3<&-; exec "$@" </dev/null'
+)
 
 # Below every common ephemeral range (Linux 32768+, macOS and BSD 49152+): were the port inside it, a client
 # that reconnects while the server is down could be given that very port for its own end, and keep the server
@@ -109,7 +112,7 @@ class LocalServer:
         command = list(self.command())
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                ["/bin/sh", "-c", _WATCHED, "sh", *command],
+                ["/bin/sh", "-c", _WATCHED, str(self.data_dir) if self._temporary else "", *command],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -115,19 +116,22 @@ class TestRedis:
     def test_dies_with_its_owner(self) -> None:
         program = (
             "import sys, time; from streamer.local.redis import LocalRedis\n"
-            "server = LocalRedis().start(); print(server.port, flush=True); sys.stdin.read()"
+            "server = LocalRedis().start(); print(server.port, server.data_dir, flush=True); sys.stdin.read()"
         )
         owner = subprocess.Popen(
             [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert owner.stdin is not None
         assert owner.stdout is not None
-        port = int(owner.stdout.readline())
-        with socket.create_connection(("127.0.0.1", port)) as connection:
+        port, folder = owner.stdout.readline().decode().split()
+        with socket.create_connection(("127.0.0.1", int(port))) as connection:
             owner.send_signal(signal.SIGKILL)
             owner.wait()
             assert select.select([connection], [], [], 10.0)[0], "Redis outlived its owner"
             assert connection.recv(1) == b""
+        deadline = time.monotonic() + 10.0
+        while Path(folder).exists():
+            assert time.monotonic() < deadline, "the data outlived their owner"
         owner.stdin.close()
         owner.stdout.close()
 
