@@ -1,0 +1,151 @@
+"""What `streamer doctor` looks at, one function each: what was found, and how to mend it.
+
+Knows nothing of how findings are shown. No function raises: a check that fails is a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from streamer.settings import Settings
+
+Status = Literal["ok", "warning", "broken"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`mend` is empty when nothing has to be."""
+
+    what: str
+    status: Status
+    detail: str
+    mend: str = ""
+
+
+def kafka(settings: Settings) -> Iterator[Finding]:
+    """The broker, and the topics on it."""
+    from streamer.client import topics
+    from streamer.client.connection import ClientError, admin_client
+
+    try:
+        with admin_client(settings) as admin:
+            nodes = len(admin.describe_cluster()["brokers"])
+            counts = topics.existing(admin, settings, topics.TOPICS)
+    except ClientError as error:
+        yield Finding(
+            "kafka",
+            "broken",
+            str(error).split("; ")[0],
+            "docker compose up -d kafka (or `make kafka`), or point kafka.bootstrap at one that runs",
+        )
+        return
+    yield Finding("kafka", "ok", f"{nodes} broker{'s' * (nodes != 1)} at {settings.kafka.bootstrap}")
+    if missing := [settings.kafka.topic(name) for name in topics.TOPICS if name not in counts]:
+        yield Finding("topics", "broken", f"missing: {', '.join(missing)}", "streamer topics create")
+    elif len(set(counts.values())) > 1:
+        detail = ", ".join(f"{name} {count}" for name, count in counts.items())
+        yield Finding(
+            "topics",
+            "broken",
+            f"they differ in their number of partitions: {detail}",
+            "enlarge or delete the odd ones: audiences are sharded by partition, so all must have as many",
+        )
+    else:
+        yield Finding("topics", "ok", f"{len(counts)} topics of {next(iter(counts.values()))} partitions")
+
+
+def redis(settings: Settings) -> Iterator[Finding]:
+    """Redis: reachable, new enough, and not about to forget things."""
+    from redis import Redis, RedisCluster, RedisError
+    from redis.backoff import NoBackoff
+    from redis.exceptions import RedisClusterException
+    from redis.retry import Retry
+
+    where = settings.redis.url.rpartition("@")[2].removeprefix("redis://").removeprefix("rediss://")
+    try:
+        client: Any = (RedisCluster if settings.redis.cluster else Redis).from_url(
+            **settings.redis.redis_config() | {"retry": Retry(NoBackoff(), 0)}
+        )
+        with closing(client):
+            answer = client.info()
+            # A cluster answers for each node.
+            nodes = answer.values() if settings.redis.cluster else [answer]
+            versions = {str(node["redis_version"]) for node in nodes}
+            policies = {str(node.get("maxmemory_policy", "noeviction")) for node in nodes}
+            limited = any(int(node.get("maxmemory", 0)) for node in nodes)
+            size = client.dbsize()
+    except (RedisError, RedisClusterException, OSError) as error:
+        yield Finding(
+            "redis",
+            "broken",
+            f"{where}: {error}",
+            "docker compose up -d redis, or point redis.url at one that runs (and check its password)",
+        )
+        return
+    version = ", ".join(sorted(versions))
+    if min(tuple(map(int, v.split(".")[:2])) for v in versions) < (6, 2):
+        yield Finding("redis", "broken", f"version {version} at {where} is too old", "use Redis 7.0 or later")
+    else:
+        yield Finding("redis", "ok", f"version {version} at {where}, {size:,} keys")
+    if limited and policies - {"noeviction", "volatile-ttl", "volatile-lru", "volatile-lfu"}:
+        yield Finding(
+            "redis memory",
+            "broken",
+            f"maxmemory-policy is {', '.join(sorted(policies))}: audiences and histories may vanish",
+            "CONFIG SET maxmemory-policy volatile-ttl (drops tweet vectors first) or noeviction",
+        )
+    else:
+        limit = f"limited, {', '.join(sorted(policies))}" if limited else "no limit set"
+        yield Finding("redis memory", "ok", f"maxmemory: {limit}")
+
+
+def bundle(settings: Settings) -> Iterator[Finding]:
+    """The bundle: there, whole, and of this release."""
+    if settings.bundle is None:
+        yield Finding(
+            "bundle",
+            "broken",
+            "no bundle is set",
+            "streamer train LOG --out bundle, then STREAMER_BUNDLE=bundle",
+        )
+        return
+    from models.bundle import Bundle, BundleError
+
+    try:
+        found = Bundle.from_pretrained(settings.bundle)
+    except BundleError as error:
+        yield Finding(
+            "bundle", "broken", str(error), "streamer train LOG --out bundle, then STREAMER_BUNDLE=bundle"
+        )
+        return
+    heads = ", ".join(found.config.heads)
+    yield Finding("bundle", "ok", f"{settings.bundle}: {found.fingerprint}, heads {heads}")
+
+
+def device(settings: Settings) -> Iterator[Finding]:
+    """Where the model would run."""
+    import torch
+
+    wanted = settings.device
+    cuda = torch.cuda.is_available()
+    if wanted.startswith("cuda") and not cuda:
+        yield Finding(
+            "device",
+            "broken",
+            f"device is {wanted} but torch sees no GPU",
+            "install a CUDA build of torch, or set device=cpu",
+        )
+        return
+    if cuda and wanted != "cpu":
+        name = torch.cuda.get_device_name(None if wanted == "auto" else wanted)
+        yield Finding("device", "ok", f"{name}, torch {torch.__version__}")
+        return
+    threads = torch.get_num_threads()
+    yield Finding("device", "ok", f"CPU, {threads} threads, torch {torch.__version__}")
+
+
+#: In the order in which things are needed.
+CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (kafka, redis, bundle, device)

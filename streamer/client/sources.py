@@ -1,0 +1,183 @@
+"""Files of events, whatever their format, as one stream of (time, topic, event), validated.
+
+An event log's folder or one of its files, a RecSys Challenge TSV, tweets as X's API returns them. The topic
+is told from the fields. Knows nothing of Kafka.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from models.events import Engagement, Follow, Prediction, ScoreRequest, Tweet, User
+from models.log import EventLog
+from models.log_columns import Exposure, LogError
+from models.log_tables import KINDS, open_table
+
+_TOPIC_OF: dict[type, str] = {
+    User: "users",
+    Follow: "follows",
+    Tweet: "tweets",
+    Engagement: "engagements",
+    ScoreRequest: "score-requests",
+}
+#: What a row may be, told by the fields it must have; the one with most of them wins.
+_SHAPES: dict[type, str] = {
+    **_TOPIC_OF,
+    Exposure: "exposures",
+    Prediction: "predictions",
+}
+_PEEK_LINES = 100
+
+Timed = tuple[int, str, msgspec.Struct]
+
+
+class Source(Protocol):
+    """Events of a file or folder, in time order as far as the format has one."""
+
+    @property
+    def what(self) -> str:
+        """What it was taken for, for people."""
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows there are, where that is known beforehand."""
+
+    def events(self, start_ms: int | None, end_ms: int | None) -> Iterator[Timed]:
+        """Yield (time in ms, topic, valid event), start <= time < end; count the others in `rejected`."""
+
+    @property
+    def rejected(self) -> Counter[str]:
+        """Rows skipped by the latest pass, by reason."""
+
+
+def open_source(path: Path, topic: str | None = None) -> Source:
+    """Open a file or folder of events; `topic` overrides what its contents say.
+
+    Raises `LogError` when it is missing, unreadable or of no known shape.
+    """
+    if path.is_dir():
+        return _Log(path, topic)
+    if not path.is_file():
+        raise LogError(f"{path} does not exist: give a file of events or the folder of an event log")
+    if path.suffix == ".parquet":
+        return _Table(path, topic or _shape_of(path, _parquet_columns(path)))
+    fields = _json_fields(path)
+    if topic is None and fields is None:
+        raise LogError(
+            f"{path} is neither Parquet, JSON nor RecSys Challenge TSV: "
+            "see `streamer publish --help` for what can be read"
+        )
+    name = topic or _shape_of(path, fields or set())
+    if name == "score-requests":
+        return _Requests(path)
+    if path.suffix != ".jsonl":
+        raise LogError(f"{path} holds {name} as JSON lines: rename it to end in .jsonl")
+    return _Table(path, name)
+
+
+class _Log:
+    def __init__(self, path: Path, topic: str | None) -> None:
+        self._log = EventLog(path, require=(topic,) if topic else ())
+        self._tables = [topic] if topic else list(self._log.tables)
+        if not self._tables:
+            raise LogError(f"{path} holds no event log: it has no tweets, engagements, follows or users")
+        self.what = f"event log ({', '.join(self._tables)})"
+        self.rows: int | None = sum(self._log.tables[name].rows for name in self._tables)
+
+    def events(self, start_ms: int | None, end_ms: int | None) -> Iterator[Timed]:
+        for at, event in self._log.events(start_ms, end_ms, tables=self._tables):
+            yield at, _TOPIC_OF[type(event)], event
+
+    @property
+    def rejected(self) -> Counter[str]:
+        return sum(self._log.rejected.values(), Counter())
+
+
+class _Table:
+    def __init__(self, path: Path, topic: str) -> None:
+        if topic not in KINDS or topic == "exposures":
+            raise LogError(f"{path}: {topic} can't be published from a table; JSON lines can hold them")
+        self._topic = topic
+        self._table = open_table(path, KINDS[topic])
+        self.what = topic
+        self.rows: int | None = self._table.rows
+
+    def events(self, start_ms: int | None, end_ms: int | None) -> Iterator[Timed]:
+        for at, event in self._table.events(start_ms, end_ms):
+            yield at, self._topic, event
+
+    @property
+    def rejected(self) -> Counter[str]:
+        return self._table.rejected
+
+
+class _Requests:
+    """Score requests, JSON lines. They have no time of their own."""
+
+    what = "score-requests"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.rows: int | None = None
+        self.rejected: Counter[str] = Counter()
+
+    def events(self, start_ms: int | None, end_ms: int | None) -> Iterator[Timed]:
+        self.rejected.clear()
+        decode = msgspec.json.Decoder(ScoreRequest).decode
+        with self._path.open("rb") as file:
+            for line in file:
+                if not line.strip():
+                    continue
+                try:
+                    yield 0, "score-requests", decode(line)
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    self.rejected[str(error)] += 1
+
+
+def _parquet_columns(path: Path) -> set[str]:
+    try:
+        return set(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError) as error:
+        raise LogError(f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}") from None
+
+
+def _json_fields(path: Path) -> set[str] | None:
+    """Fields of the first JSON object, be it on one line or over the whole file."""
+    with path.open("rb") as file:
+        for line in islice(file, _PEEK_LINES):
+            try:
+                return set(msgspec.json.decode(line, type=dict[str, msgspec.Raw]))
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue
+    try:
+        whole: Any = msgspec.json.decode(path.read_bytes())
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    first = whole[0] if isinstance(whole, list) and whole else whole
+    return set(first) if isinstance(first, dict) else None
+
+
+def _shape_of(path: Path, fields: set[str]) -> str:
+    required = {
+        name: {f.name for f in msgspec.structs.fields(kind) if f.required} for kind, name in _SHAPES.items()
+    }
+    fitting = [name for name, needed in required.items() if needed <= fields]
+    if not fitting:
+        raise LogError(
+            f"{path}: no topic takes rows with the fields {', '.join(sorted(fields)) or '(none)'}; "
+            "name one with --topic, or see ops/asyncapi.yaml for their shapes"
+        )
+    best = max(fitting, key=lambda name: len(required[name]))
+    if best not in _TOPIC_OF.values():
+        raise LogError(
+            f"{path} holds {best}, which are not published: workers make them or evaluate reads them"
+        )
+    return best
