@@ -34,7 +34,7 @@ def empty() -> NDArray[np.void]:
 
 
 def engaged(record: NDArray[np.void], action: str, at: int, fingerprint: int) -> bool:
-    """Count one engagement at second `at` into `record` [1], in place. False if `fingerprint` was just seen."""
+    """Count one engagement at second `at` into `record` [1], in place. False if just seen."""
     mark = fingerprint & 0xFFFF or 1
     row = record[0]
     if mark in row["seen"]:

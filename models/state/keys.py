@@ -16,7 +16,7 @@ _MASK = (1 << 64) - 1
 
 
 def id_key(identifier: str) -> int:
-    """The 64-bit key of an id: the value of a canonical decimal below 2**63, else a hash with the top bit set.
+    """The 64-bit key of an id: a canonical decimal below 2**63 itself, else a hash with the top bit set.
 
     Twitter's snowflakes map to themselves, so two of them never collide; other ids collide with a
     probability of about n²/2**64 for n ids.

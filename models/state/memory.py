@@ -122,10 +122,14 @@ class MemoryAffinities:
         empty = np.zeros(0, AFFINITY)
         return [(list(r), np.concatenate(list(r.values())) if r else empty) for r in found]
 
-    def get_many(self, pairs: Sequence[Pair]) -> list[NDArray[np.void] | None]:
+    def get_many(self, pairs: Sequence[Pair]) -> NDArray[np.void]:
         """See `AffinityStore.get_many`."""
-        found = (self._records.get((a, shard), {}).get(user) for a, shard, user in pairs)
-        return [None if record is None else record.copy() for record in found]
+        out = np.zeros(len(pairs), AFFINITY)
+        for i, (author, shard, user) in enumerate(pairs):
+            record = self._records.get((author, shard), {}).get(user)
+            if record is not None:
+                out[i] = record[0]
+        return out
 
     def put_many(self, records: Mapping[Pair, NDArray[np.void]]) -> None:
         """See `AffinityStore.put_many`."""

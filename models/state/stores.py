@@ -97,8 +97,8 @@ class AffinityStore(Protocol):
     def get(self, authors: Sequence[tuple[str, int]]) -> list[tuple[list[str], NDArray[np.void]]]:
         """For each (author id, shard): the ids of users with any affinity, and their records [n]."""
 
-    def get_many(self, pairs: Sequence[Pair]) -> list[NDArray[np.void] | None]:
-        """Records [1] of single pairs, each the caller's own copy."""
+    def get_many(self, pairs: Sequence[Pair]) -> NDArray[np.void]:
+        """Records [n] of single pairs, zeros where there is none; the caller's own copy."""
 
     def put_many(self, records: Mapping[Pair, NDArray[np.void]]) -> None:
         """Replace these records."""

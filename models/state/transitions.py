@@ -79,10 +79,7 @@ def apply_engagements(
         if (record := records[e.tweet_id])
     }
     known = stores.affinities.get_many(list(pairs.values()))
-    affinities = {
-        pair: affinity.empty() if record is None else record
-        for pair, record in zip(pairs.values(), known, strict=True)
-    }
+    affinities = {pair: known[i : i + 1] for i, pair in enumerate(pairs.values())}
     received: list[tuple[str, str, float]] = []
     changed: dict[str, UserState] = {}
     for e in engagements:

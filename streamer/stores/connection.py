@@ -64,7 +64,7 @@ _REFUSED: Final = (AuthenticationError, AuthorizationError, NoPermissionError)
 class RedisConnection:
     """A lazy connection: the constructor does not touch the network.
 
-    `outages` counts the times Redis went away: whoever caches what Redis would have told (notices) compares it.
+    `outages` counts the times Redis went away: whoever relies on being told of changes compares it.
     Raises `StageUnavailable` from every method when Redis stays away for `settings.retry_s`, refuses the
     login, or `interrupt` was called during an outage.
     """
@@ -180,7 +180,9 @@ class RedisConnection:
             "protocol": 2,
             # redis-py would retry on its own, silently and without regard to `interrupt`. In a cluster its
             # retries also refresh the map of nodes, so a few are left to it.
-            "retry": Retry(ExponentialBackoff(0.2, 0.02), 3) if self.settings.cluster else Retry(NoBackoff(), 0),
+            "retry": Retry(ExponentialBackoff(0.2, 0.02), 3)
+            if self.settings.cluster
+            else Retry(NoBackoff(), 0),
         }
         client: Any = (
             redis.RedisCluster.from_url(**config) if self.settings.cluster else redis.Redis.from_url(**config)

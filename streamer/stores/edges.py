@@ -16,8 +16,8 @@ from models.state.affinity import AFFINITY
 from models.state.stores import AUTHOR_FIELDS, Pair
 from streamer.stores.connection import Command, RedisConnection
 
-#: Sets or clears bits of hash values that are one byte: ARGV is field, bit, 1 or 0, and so on. EVAL rather than
-#: EVALSHA: redis-py's cluster pipeline refuses the latter, and Redis caches the compiled script either way.
+#: Sets or clears bits of hash values that are one byte: ARGV is field, bit, 1 or 0, and so on. EVAL rather
+#: than EVALSHA: redis-py's cluster pipeline refuses the latter, and Redis caches the compiled script anyway.
 _CHANGE_BITS: Final = """
 for i = 1, #ARGV, 3 do
   local old = redis.call('HGET', KEYS[1], ARGV[i])
@@ -30,6 +30,7 @@ end
 """
 #: Most changes of one script call: about 2 ms of Redis's time, and far below Lua's limit on ARGV.
 _CHANGES: Final = 1_000
+_NO_AFFINITY: Final = bytes(AFFINITY.itemsize)
 #: Fields asked for per HSCAN.
 _SCAN: Final = 8_192
 
@@ -91,10 +92,10 @@ class RedisAffinities:
         replies = self._redis.run([("HGETALL", _affinity(*author)) for author in authors])
         return [(users, affinity.decode(values)) for users, values in map(_columns, replies)]
 
-    def get_many(self, pairs: Sequence[Pair]) -> list[NDArray[np.void] | None]:
+    def get_many(self, pairs: Sequence[Pair]) -> NDArray[np.void]:
         """See `AffinityStore.get_many`."""
         found = _hmget(self._redis, _affinity, pairs)
-        return [None if value is None else affinity.decode([value]).copy() for value in found]
+        return affinity.decode([value or _NO_AFFINITY for value in found]).copy()
 
     def put_many(self, records: Mapping[Pair, NDArray[np.void]]) -> None:
         """See `AffinityStore.put_many`."""

@@ -1,19 +1,26 @@
 """Which user vectors changed: what a cache in front of Redis must forget.
 
-Polled by the thread that also reads the vectors, never by one of its own. So there is no moment at which a notice
-can slip between a read and its entry in the cache: a change that the read missed is told after the read.
+Polled by the thread that also reads the vectors, never by one of its own. So no notice can slip between a
+read and its entry in the cache: a change that the read missed is told after the read.
 Knows nothing of the cache.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import redis
 
 from streamer.stores.connection import RedisConnection
 from streamer.stores.records import vector_channel
+
+
+class ChangedUsers(Protocol):
+    """Where a cache hears of changed user vectors."""
+
+    def poll(self) -> list[str] | None:
+        """Ids since the last poll; None when some may have been missed."""
 
 
 class Notices:

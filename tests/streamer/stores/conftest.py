@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
-import redis
+from redis import Redis
 
 from models.state.memory import memory_stores
 from models.state.stores import Stores
@@ -33,7 +34,7 @@ def cluster_server() -> Iterator[str]:
     try:
         for node in nodes:
             node.start()
-        clients = [redis.Redis(port=node.port) for node in nodes]
+        clients: list[Any] = [Redis(port=node.port) for node in nodes]  # its commands are not typed
         for i, client in enumerate(clients):
             client.execute_command("CLUSTER", "ADDSLOTS", *range(16_384 * i // 3, 16_384 * (i + 1) // 3))
             client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
@@ -50,10 +51,14 @@ def cluster_server() -> Iterator[str]:
             node.close()
 
 
-def _knows_all(client: redis.Redis) -> bool:
+def _knows_all(client: Any) -> bool:
     info = client.execute_command("CLUSTER", "INFO")
-    text = info if isinstance(info, dict) else dict(line.split(":") for line in info.decode().split())
-    return text["cluster_state"] == "ok" and text["cluster_slots_ok"] == "16384" and text["cluster_size"] == "3"
+    text: dict[str, str] = (
+        info if isinstance(info, dict) else dict(line.split(":") for line in info.decode().split())
+    )
+    return (
+        text["cluster_state"] == "ok" and text["cluster_slots_ok"] == "16384" and text["cluster_size"] == "3"
+    )
 
 
 @pytest.fixture

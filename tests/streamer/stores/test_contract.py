@@ -91,7 +91,11 @@ class TestAudiences:
     def test_bits_are_set_and_cleared_one_by_one(self, stores: Stores) -> None:
         pair = Pair("a", 0, "u")
         stores.audiences.change([(pair, FOLLOWS, True), (pair, FOLLOWED_BACK, True), (pair, FOLLOWS, False)])
-        assert stores.audiences.bits([pair, Pair("a", 0, "v"), Pair("b", 0, "u")]).tolist() == [FOLLOWED_BACK, 0, 0]
+        assert stores.audiences.bits([pair, Pair("a", 0, "v"), Pair("b", 0, "u")]).tolist() == [
+            FOLLOWED_BACK,
+            0,
+            0,
+        ]
         stores.audiences.change([(pair, FOLLOWED_BACK, False), (pair, FOLLOWED_BACK, False)])
         assert stores.audiences.get([("a", 0)])[0][0] == []
         assert stores.audiences.sizes([("a", 0)]).tolist() == [0]
@@ -141,18 +145,15 @@ class TestAffinities:
         assert dict(zip(users, found["newest"].tolist(), strict=True)) == {
             user: 1_600_000_000 + i for i, user in enumerate(AWKWARD)
         }
-        missing, one = stores.affinities.get_many([Pair("a", 0, "1"), Pair("a", 1, "1")])
-        assert missing is None
-        assert one is not None
-        assert one.tobytes() == records[Pair("a", 1, "1")].tobytes()
-        one["total"] = 99  # the caller's own copy
-        again = stores.affinities.get_many([Pair("a", 1, "1")])[0]
-        assert again is not None
-        assert again["total"][0] == 1
+        two = stores.affinities.get_many([Pair("a", 0, "1"), Pair("a", 1, "1")])
+        assert not any(two[:1].tobytes())
+        assert two[1:].tobytes() == records[Pair("a", 1, "1")].tobytes()
+        two["total"] = 99  # the caller's own copy
+        assert stores.affinities.get_many([Pair("a", 1, "1")])["total"].tolist() == [1]
 
     def test_nothing(self, stores: Stores) -> None:
         stores.affinities.put_many({})
-        assert stores.affinities.get_many([]) == []
+        assert stores.affinities.get_many([]).shape == (0,)
         users, found = stores.affinities.get([("nobody", 0)])[0]
         assert users == []
         assert found.shape == (0,)
@@ -182,7 +183,10 @@ class TestTransitions:
     def test_follow_from_both_ends(self, stores: Stores) -> None:
         follow = Follow(follower_id="u", author_id="a", action="follow", at=self.at)
         apply_follows(stores, [follow, follow], lambda user: 5 if user == "u" else 6)
-        assert stores.audiences.bits([Pair("a", 5, "u"), Pair("u", 6, "a")]).tolist() == [FOLLOWS, FOLLOWED_BACK]
+        assert stores.audiences.bits([Pair("a", 5, "u"), Pair("u", 6, "a")]).tolist() == [
+            FOLLOWS,
+            FOLLOWED_BACK,
+        ]
 
     def test_engagement_delivered_again(self, stores: Stores) -> None:
         put_tweets(stores, {11: record("a")})

@@ -1,0 +1,54 @@
+"""Records that cannot be handled, on their way to the topic `dead-letters`: untouched, with the reason.
+
+Knows nothing of how the reason was found, nor of how they are listed and replayed (`streamer.client`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from streamer import metrics
+from streamer.decoding import BadRecord, Decoder, Reason, T
+from streamer.stage import Batch, Group, Headers, Record
+
+#: Most bytes of the header `error`: the whole must fit where the original record just did.
+_ERROR_BYTES: Final = 500
+
+
+def attempts(headers: Headers) -> int:
+    """How many times a record was tried, this time included: replays count up the header `attempts`."""
+    for name, value in headers:
+        if name == "attempts" and value.isdigit():
+            return int(value[:9])
+    return 1
+
+
+class DeadLetters:
+    """Collects the dead letters of one batch; `groups` goes among the stage's outputs."""
+
+    def __init__(self, stage: str, batch: Batch) -> None:
+        self.groups: list[Group] = []
+        self._stage = stage
+        self._batch = batch
+
+    def add(self, record: Record, reason: Reason, error: str) -> None:
+        """This record cannot be handled. Key and value leave as they came."""
+        headers = (
+            ("reason", reason.encode()),
+            ("error", error.encode("utf-8", "backslashreplace")[:_ERROR_BYTES]),
+            ("topic", self._batch.topic.encode()),
+            ("partition", b"%d" % self._batch.partition),
+            ("offset", b"%d" % record.offset),
+            ("attempts", b"%d" % attempts(record.headers)),
+        )
+        self.groups.append(Group("dead-letters", [record.key], [record.value], headers=headers))
+        metrics.dead_letters.labels(self._stage, reason.value).inc()
+
+    def decode(self, decoder: Decoder[T]) -> Iterator[tuple[Record, T]]:
+        """The batch's good records, each with its struct; the others become dead letters."""
+        for record in self._batch.records:
+            try:
+                yield record, decoder(record.value)
+            except BadRecord as bad:
+                self.add(record, bad.reason, bad.error)

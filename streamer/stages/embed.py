@@ -1,0 +1,199 @@
+"""`embed`: tweets become vectors in Redis, then score requests, one per audience shard.
+
+Each tweet is embedded once: repeats in the batch and tweets that Redis holds are not computed again; a
+retweet takes its original's vector. (Equal texts share the text encoder's work inside the model: authors and
+times differ.) Knows nothing of audiences and scores.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.events import Profile, ScoreRequest, Tweet
+from models.state.authors import increment
+from models.state.keys import id_key
+from models.state.stores import AUTHOR_FIELDS
+from models.state.transitions import put_tweets
+from models.state.tweet import TweetRecord
+from streamer import metrics
+from streamer.dead_letters import DeadLetters
+from streamer.decoding import Decoder, Reason
+from streamer.requests import encode_request, for_users
+from streamer.sharding import split
+from streamer.stage import Batch, Group, Outputs
+from streamer.stages.base import BackedStage
+
+#: Tweets embedded and stored at once: enough to fill a GPU's batches of like length.
+_CHUNK: Final = 1_024
+#: A worker that said it computes a tweet is believed for so long, then another one does: longer than a chunk
+#: takes, and how long the tweets of a worker that died wait.
+_CLAIM_S: Final = 5.0
+#: Pause between looks for vectors that another worker computes.
+_LOOK_S: Final = 0.02
+#: Tweets in one score request. A request is the least that a scorer takes on at once.
+_REQUEST_TWEETS: Final = 16
+#: Requests of tweets published in the same so many milliseconds share a timestamp, from which latency counts.
+_SAME_TIME_MS: Final = 100
+
+_TWEETS_FIELD: Final = AUTHOR_FIELDS.index("tweets")
+_decoder = Decoder(Tweet, "created_at")
+
+
+class _Published(NamedTuple):
+    """A tweet and when its record was published (ms)."""
+
+    tweet: Tweet
+    at: int
+
+
+class EmbedStage(BackedStage):
+    """See the module."""
+
+    name = "embed"
+    topics = ("tweets",)
+
+    def process(self, batch: Batch) -> Outputs:
+        """Embed what is new, then ask for scores of all. Raises `StageUnavailable`.
+
+        Requests leave also for tweets that Redis knew: whoever had this batch first may have died before
+        its requests were durable.
+        """
+        letters = DeadLetters(self.name, batch)
+        tweets: dict[int, _Published] = {}
+        records = {}
+        for record, tweet in letters.decode(_decoder):
+            problem = self.backend.model.check(tweet)
+            if problem is not None:
+                letters.add(record, Reason.UNKNOWN_TOKEN, problem)
+                continue
+            key = id_key(tweet.tweet_id)
+            if key not in tweets:
+                tweets[key], records[key] = _Published(tweet, record.timestamp), record
+        keys = list(tweets)
+        for start in range(0, len(keys), _CHUNK):
+            chunk = {key: tweets[key].tweet for key in keys[start : start + _CHUNK]}
+            for key in self._embed(chunk):
+                letters.add(records[key], Reason.NOT_FINITE, "the model gave no finite vector")
+                del tweets[key]
+        return Outputs([*letters.groups, *self._requests(list(tweets.values()))])
+
+    def _embed(self, tweets: dict[int, Tweet]) -> set[int]:
+        """Make sure that Redis holds these tweets; returns the keys of those that have no finite vector."""
+        store = self.backend.stores.tweets
+        impossible: set[int] = set()
+        looks, give_up = 0, time.monotonic() + _CLAIM_S
+        while tweets:
+            found = store.get_many(list(tweets))
+            missing = {
+                key: tweet for (key, tweet), has in zip(tweets.items(), found, strict=True) if has is None
+            }
+            if not looks:
+                metrics.cache_lookups.labels("tweets", "hit").inc(len(tweets) - len(missing))
+                metrics.cache_lookups.labels("tweets", "miss").inc(len(missing))
+            claimed = store.claim(list(missing), _CLAIM_S)
+            late = time.monotonic() >= give_up
+            ours = {
+                key: tweet
+                for (key, tweet), mine in zip(missing.items(), claimed, strict=True)
+                if mine or late
+            }
+            impossible |= self._store(ours)
+            tweets = {key: tweet for key, tweet in missing.items() if key not in ours}
+            looks += 1
+            if tweets:  # a rebalance is under way, and another worker computes them
+                self.backend.wait(_LOOK_S)
+        return impossible
+
+    def _store(self, tweets: dict[int, Tweet]) -> set[int]:
+        """Compute and store; returns the keys of tweets that have no finite vector."""
+        if not tweets:
+            return set()
+        originals = {original for tweet in tweets.values() if (original := _original(tweet)) is not None}
+        vectors = self._stored(originals - tweets.keys())
+        # The key of the tweet whose vector each one takes: its own, or what it retweets, where that is known.
+        sources: dict[int, int] = {}
+        for key, tweet in tweets.items():
+            if (original := _original(tweet)) is None:
+                sources[key] = key
+            elif original in sources:
+                sources[key] = sources[original]
+            else:
+                sources[key] = original if original in vectors else key
+        computed = {key: tweet for key, tweet in tweets.items() if sources[key] == key}
+        vectors |= zip(computed, self._vectors(tweets, computed), strict=True)
+        finite = {key for key in tweets if np.isfinite(vectors[sources[key]]).all()}
+        records = {
+            key: TweetRecord(tweet.author_id, tweet.created_at, tuple(tweet.mentions), vectors[sources[key]])
+            for key, tweet in tweets.items()
+            if key in finite
+        }
+        fresh = put_tweets(self.backend.stores, records)
+        metrics.embeddings_computed.inc(len(computed))
+        metrics.duplicate_computations.inc(
+            sum(not new and key in computed for key, new in zip(records, fresh, strict=True))
+        )
+        return tweets.keys() - finite
+
+    def _stored(self, keys: set[int]) -> dict[int, NDArray[np.float16]]:
+        """The vectors of those of these tweets that Redis holds."""
+        found = self.backend.stores.tweets.get_many(list(keys))
+        return {key: record.vector for key, record in zip(keys, found, strict=True) if record is not None}
+
+    def _vectors(self, tweets: dict[int, Tweet], computed: dict[int, Tweet]) -> NDArray[np.float16]:
+        """Vectors [n, d] of `computed`, given all new `tweets` in their order."""
+        if not computed:
+            return np.empty((0, self.backend.model.dimensions), np.float16)
+        authors = list(dict.fromkeys(tweet.author_id for tweet in tweets.values()))
+        known = dict(zip(authors, self.backend.stores.authors.get_many(authors), strict=True))
+        sums = []
+        # An author's earlier tweets of this batch count as if each had come alone: no vector may depend on
+        # how the stream was cut into batches.
+        for key, tweet in tweets.items():
+            if key in computed:
+                sums.append(known[tweet.author_id].copy())
+            known[tweet.author_id][_TWEETS_FIELD] += increment(tweet.created_at // 1000)
+        return self.backend.model.embed(
+            list(computed.values()), self._authors(list(computed.values())), np.array(sums)
+        )
+
+    def _authors(self, tweets: Sequence[Tweet]) -> list[Profile | None]:
+        """Authors' profiles: what the tweet says, else what is stored."""
+        asked = list(dict.fromkeys(tweet.author_id for tweet in tweets if tweet.author is None))
+        states = zip(asked, self.backend.stores.users.get_many(asked), strict=True)
+        known = {author: state.profile() for author, state in states if state is not None}
+        return [tweet.author or known.get(tweet.author_id) for tweet in tweets]
+
+    def _requests(self, tweets: Sequence[_Published]) -> Iterator[Group]:
+        """Score requests: for each shard of the authors' followers, or for the users a tweet names."""
+        by_time: dict[int, list[_Published]] = {}
+        for published in tweets:
+            by_time.setdefault(published.at // _SAME_TIME_MS, []).append(published)
+        for together in by_time.values():
+            at = min(published.at for published in together)
+            values: dict[int, list[bytes]] = {shard: [] for shard in range(self.shards)}
+            followed = [
+                published.tweet.tweet_id for published in together if published.tweet.audience is None
+            ]
+            for start in range(0, len(followed), _REQUEST_TWEETS):
+                tweet_ids = followed[start : start + _REQUEST_TWEETS]
+                for shard in range(self.shards):
+                    values[shard].append(encode_request(ScoreRequest(tweet_ids=tweet_ids, shard=shard)))
+            for tweet, _ in together:
+                for shard, users in split(tweet.audience or (), self.shards).items():
+                    values[shard] += for_users(
+                        ScoreRequest(tweet_ids=[tweet.tweet_id], shard=shard), tweet.tweet_id, users
+                    )
+            for shard, requests in values.items():
+                if requests:
+                    keys = [b"%d" % shard] * len(requests)
+                    yield Group("score-requests", keys, requests, shard, at if at >= 0 else None)
+
+
+def _original(tweet: Tweet) -> int | None:
+    """The key of the tweet whose vector this one shares, if it is a retweet."""
+    return id_key(tweet.original_id) if tweet.kind == "retweet" and tweet.original_id else None

@@ -1,0 +1,82 @@
+"""`users`: engagements and profiles become user states, and those become user vectors.
+
+Knows nothing of scores. A tombstone on the compacted topic `users` deletes the profile of the user in its
+key; what the user did stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from models.events import Engagement, User
+from models.state.transitions import apply_engagements, apply_profiles, clear_profiles
+from models.state.user import UserState
+from streamer.dead_letters import DeadLetters
+from streamer.decoding import BadRecord, Decoder, Reason
+from streamer.sharding import shard_table
+from streamer.stage import Batch, Outputs, Record
+from streamer.stages.base import BackedStage
+
+#: Users whose vectors are computed at once: their histories refer to up to 32 tweets each, 4 MB in all.
+_USERS: Final = 256
+
+_engagements = Decoder(Engagement, "at")
+_profiles = Decoder(User)
+
+
+class UsersStage(BackedStage):
+    """See the module."""
+
+    name = "users"
+    topics = ("users", "engagements")
+
+    def process(self, batch: Batch) -> Outputs:
+        """Update states, then vectors. Raises `StageUnavailable`."""
+        letters = DeadLetters(self.name, batch)
+        changed = self._profiles(batch, letters) if batch.topic == "users" else self._engagements(letters)
+        self._vectors(changed)
+        return Outputs(letters.groups)
+
+    def _engagements(self, letters: DeadLetters) -> dict[str, UserState]:
+        events = [event for _, event in letters.decode(_engagements)]
+        shard_of = shard_table((event.user_id for event in events), self.shards)
+        return apply_engagements(self.backend.stores, events, shard_of)
+
+    def _profiles(self, batch: Batch, letters: DeadLetters) -> dict[str, UserState]:
+        latest: dict[str, User | None] = {}
+        for record in batch.records:
+            try:
+                if record.value is None:
+                    latest[_deleted(record)] = None
+                else:
+                    user = _profiles(record.value)
+                    latest[user.user_id] = user
+            except BadRecord as bad:
+                letters.add(record, bad.reason, bad.error)
+        stores = self.backend.stores
+        changed = apply_profiles(stores, [user for user in latest.values() if user is not None])
+        return changed | clear_profiles(stores, [name for name, user in latest.items() if user is None])
+
+    def _vectors(self, states: Mapping[str, UserState]) -> None:
+        stores, items = self.backend.stores, list(states.items())
+        for start in range(0, len(items), _USERS):
+            part = dict(items[start : start + _USERS])
+            keys = {key for state in part.values() for key in state.items["tweet"].tolist()}
+            found = zip(keys, stores.tweets.get_many(list(keys)), strict=True)
+            tweets = {key: record for key, record in found if record is not None}
+            vectors = self.backend.model.user_vectors(list(part.values()), tweets)
+            stores.vectors.put_many(
+                {user_id: vector.tobytes() for user_id, vector in zip(part, vectors, strict=True)}
+            )
+
+
+def _deleted(record: Record) -> str:
+    """The user whose profile a tombstone deletes. Raises `BadRecord`."""
+    try:
+        user_id = (record.key or b"").decode()
+    except UnicodeDecodeError as error:
+        raise BadRecord(Reason.NOT_UTF8, f"the tombstone's key: {error}") from None
+    if not user_id:
+        raise BadRecord(Reason.TOMBSTONE, "the record has neither value nor key: whose profile is deleted?")
+    return user_id
