@@ -57,6 +57,9 @@ class _App(faust.App):
     def _create_directories(self) -> None:
         """Faust would make a folder for tables in the current one."""
 
+    async def _producer_flush(self, _: Any) -> None:
+        """Nothing to flush: Faust's own producer is not used."""
+
 
 class StageApp(_App):
     """One stage's consumer group and agent. `kafka` is what the transport reads its settings from."""

@@ -21,11 +21,11 @@ class _Once(logging.Filter):
         self._seen: dict[tuple[str, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether to log it; drops the traceback of an error that needs none."""
-        if record.exc_info and isinstance(record.exc_info[1], StreamerError):
-            record.exc_info = record.exc_text = None
+        """Whether to log it."""
         if not record.name.startswith(_QUIET):
             return True
+        if record.exc_info and isinstance(record.exc_info[1], StreamerError):
+            return False  # `streamer.worker` says it last, in one line
         key = (record.name, str(record.msg))
         last, held = self._seen.get(key, (0.0, 0))
         now = time.monotonic()

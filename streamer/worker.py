@@ -11,7 +11,6 @@ import logging
 from collections.abc import Sequence
 
 import faust
-import uvloop
 
 from streamer import logs
 from streamer.app import create_app
@@ -25,7 +24,6 @@ logger = logging.getLogger(__name__)
 def run(settings: Settings, stages: Sequence[Stage] | None = None) -> int:
     """Work until a signal or a failure; the exit status. Raises nothing."""
     logs.setup(settings.log_level)
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
