@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,8 +91,8 @@ def load_pairs(units: Sequence[Unit], stores: Stores, matrix: UserMatrix, shards
 
 def _named_edges(units: Sequence[Unit], shards: int) -> list[Pair]:
     users = list(chain.from_iterable(unit.users for unit in units))
-    placed = iter(shards_of(users, shards).tolist())
-    return [Pair(unit.tweet.author_id, next(placed), user) for unit in units for user in unit.users]
+    authors = chain.from_iterable(repeat(unit.tweet.author_id, len(unit.users)) for unit in units)
+    return list(map(Pair, authors, shards_of(users, shards).tolist(), users))
 
 
 def _audience_affinities(

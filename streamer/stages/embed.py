@@ -19,7 +19,7 @@ from models.state.authors import increment
 from models.state.keys import id_key
 from models.state.stores import AUTHOR_FIELDS
 from models.state.transitions import put_tweets
-from models.state.tweet import TweetRecord
+from models.state.tweet import MAX_MENTIONS, TweetRecord
 from streamer import metrics
 from streamer.dead_letters import DeadLetters
 from streamer.decoding import Decoder, Reason
@@ -128,7 +128,9 @@ class EmbedStage(BackedStage):
         vectors |= zip(computed, self._vectors(tweets, computed), strict=True)
         finite = {key for key in tweets if np.isfinite(vectors[sources[key]]).all()}
         records = {
-            key: TweetRecord(tweet.author_id, tweet.created_at, tuple(tweet.mentions), vectors[sources[key]])
+            key: TweetRecord(
+                tweet.author_id, tweet.created_at, tuple(tweet.mentions[:MAX_MENTIONS]), vectors[sources[key]]
+            )
             for key, tweet in tweets.items()
             if key in finite
         }

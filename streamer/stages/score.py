@@ -24,7 +24,7 @@ from streamer.dead_letters import DeadLetters
 from streamer.decoding import BadRecord, Decoder, Reason
 from streamer.pairs import Unit, load_pairs
 from streamer.predictions import PredictionEncoder, ScoredTweet
-from streamer.requests import encode_request, for_users
+from streamer.requests import REQUEST_USERS, encode_request, for_users
 from streamer.stage import Batch, Group, Outputs, Record
 from streamer.stages.base import BackedStage
 from streamer.user_matrix import MOST_USERS, UserMatrix
@@ -35,6 +35,8 @@ _WINDOW: Final = 512
 _PART: Final = 4 * MOST_USERS
 #: Pause when a batch holds nothing but requests that wait for their tweets: they come back at once.
 _PAUSE_S: Final = 0.03
+
+assert REQUEST_USERS <= MOST_USERS <= _PART, "what is cut must fit when it comes back"
 
 _decoder = Decoder(ScoreRequest)
 

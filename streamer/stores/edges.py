@@ -5,8 +5,9 @@ Knows nothing of who reads them. Key names and lifetimes: `ops/keys.md`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,16 +154,17 @@ def _edges(reply: list[bytes] | dict[bytes, bytes]) -> tuple[list[str], NDArray[
     return users, np.frombuffer(b"".join(values), np.uint8)
 
 
-def _hmget(connection: RedisConnection, key: Any, pairs: Sequence[Pair]) -> list[bytes | None]:
+def _hmget(
+    connection: RedisConnection, key: Callable[[str, int], str], pairs: Sequence[Pair]
+) -> list[bytes | None]:
     """The hash values of `pairs`, in their order: one HMGET for each author and shard."""
-    places: dict[str, list[int]] = {}
-    for place, (author, shard, _) in enumerate(pairs):
-        places.setdefault(key(author, shard), []).append(place)
+    places: dict[tuple[str, int], list[int]] = {}
+    for place, pair in enumerate(pairs):
+        places.setdefault(pair[:2], []).append(place)
     replies = connection.run(
-        [("HMGET", name, *(pairs[place].user_id for place in where)) for name, where in places.items()]
+        [("HMGET", key(*author), *[pairs[place][2] for place in where]) for author, where in places.items()]
     )
-    found: list[bytes | None] = [None] * len(pairs)
-    for where, reply in zip(places.values(), replies, strict=True):
-        for place, value in zip(where, reply, strict=True):
-            found[place] = value
-    return found
+    found = np.empty(len(pairs), object)
+    found[list(chain.from_iterable(places.values()))] = list(chain.from_iterable(replies))
+    values: list[bytes | None] = found.tolist()
+    return values

@@ -1,0 +1,286 @@
+"""Requests become predictions: all of them, bounded, and as the settings say."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from models.events import Engagement, Follow, Prediction, PredictionColumns, ScoreRequest, Tweet
+from models.serving import ServingModel
+from models.state.stores import FOLLOWED_BACK, FOLLOWS, Pair
+from models.state.tweet import TweetRecord
+from streamer import requests
+from streamer.partitions import partition_of
+from streamer.settings import PredictionSettings, Settings
+from streamer.sharding import split
+from streamer.stage import Batch
+from streamer.stages import score
+from tests.streamer.stages.rig import T0, FakeRecord, MemoryBackend, Rig
+
+
+def put_tweet(backend: MemoryBackend, tweet_id: int, author: str = "a", seed: int = 0) -> None:
+    values = np.random.default_rng(seed or tweet_id).normal(size=backend.model.dimensions)
+    record = TweetRecord(author, T0, (), values.astype(np.float16))
+    backend.stores.tweets.put_new({tweet_id: record})
+
+
+def follow(backend: MemoryBackend, author: str, *users: str, bits: int = FOLLOWS) -> None:
+    shards = [partition_of(user.encode(), 4) for user in users]
+    backend.stores.audiences.change(
+        (Pair(author, shard, user), bits, True) for user, shard in zip(users, shards, strict=True)
+    )
+
+
+def ask(rig: Rig, *, at: int = T0, **fields: Any) -> None:
+    rig.publish("score-requests", ScoreRequest(**fields), at=at)
+
+
+def test_users_by_name(rig: Rig, backend: MemoryBackend) -> None:
+    put_tweet(backend, 1)
+    put_tweet(backend, 2)
+    ask(rig, tweet_ids=["1", "2", "1"], user_ids=["u", "v", "a", "u"])
+    rig.run()
+    assert len(rig.records("predictions")) == 6  # no doubles; the author may be asked about, by name
+    found = rig.predictions()
+    assert found.keys() == {(t, u) for t in "12" for u in "uva"}
+    assert all(p.cold for p in found.values())
+    assert all(p.model == backend.model.fingerprint and p.created_at == T0 for p in found.values())
+    assert rig.origins == [T0, T0]
+    assert {record.timestamp for record in rig.records("predictions")} == {
+        p.scored_at for p in found.values()
+    }
+
+
+def test_followers_only_and_not_the_author(rig: Rig, backend: MemoryBackend) -> None:
+    put_tweet(backend, 1)
+    follow(backend, "a", "u", "v", "a")
+    follow(backend, "a", "w", bits=FOLLOWED_BACK)  # the author follows w, not the other way round
+    for shard in range(4):
+        ask(rig, tweet_ids=["1"], shard=shard)
+    rig.run()
+    assert {user for _, user in rig.predictions()} == {"u", "v"}
+
+
+def test_an_author_without_followers_and_a_shard_too_many(rig: Rig, backend: MemoryBackend) -> None:
+    put_tweet(backend, 1)
+    ask(rig, tweet_ids=["1"], shard=0)
+    ask(rig, tweet_ids=["1"], shard=4)
+    rig.run()
+    assert rig.predictions() == {}
+    assert [reason for reason, _, _ in rig.dead_letters()] == ["bad_value"]
+
+
+class TestUnknownTweets:
+    def test_wait_in_the_topic_until_they_come(self, rig: Rig, backend: MemoryBackend) -> None:
+        put_tweet(backend, 1)
+        now = int(time.time() * 1000)
+        ask(rig, tweet_ids=["1", "2"], user_ids=["u"], at=now)
+        (record,) = rig.log["score-requests", 0]
+        record.headers = [("attempts", b"2")]
+        rig.process("score", "score-requests", 0, [record])
+        assert rig.predictions().keys() == {("1", "u")}
+        back = rig.log["score-requests", 0][-1]
+        assert back is not record
+        assert (back.key, back.timestamp, list(back.headers)) == (record.key, now, list(record.headers))
+        request = msgspec.json.decode(back.value or b"", type=ScoreRequest)
+        assert (request.tweet_ids, request.user_ids) == (["2"], ["u"])
+        assert request.deadline == now + 10_000  # as the record's time says, however often it goes round
+        assert backend.waited == []
+
+        rig.process("score", "score-requests", 0, [back])
+        assert backend.waited == [0.03]  # nothing else to do: no spinning
+        put_tweet(backend, 2)
+        rig.run()
+        assert rig.predictions().keys() == {("1", "u"), ("2", "u")}
+        assert rig.dead_letters() == []
+
+    def test_are_dead_letters_after_the_deadline(self, rig: Rig, backend: MemoryBackend) -> None:
+        now = int(time.time() * 1000)
+        ask(rig, tweet_ids=["7"], user_ids=["u"], at=now, deadline=now - 1)
+        ask(rig, tweet_ids=["8"], shard=0, at=now - 11_000)
+        rig.run()
+        assert [
+            (reason, headers["topic"], headers["attempts"]) for reason, _, headers in rig.dead_letters()
+        ] == [("unknown_tweet", "score-requests", "1")] * 2
+        assert "7" in rig.dead_letters()[0][2]["error"]
+        assert backend.waited == []
+
+
+class TestBounds:
+    """Whatever is asked, one call does a bounded part of it and nothing is left out."""
+
+    @pytest.fixture(autouse=True)
+    def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(score, "MOST_USERS", 10)
+        monkeypatch.setattr(score, "_PART", 25)
+        monkeypatch.setattr(requests, "REQUEST_USERS", 8)
+
+    def test_many_requests(self, rig: Rig, backend: MemoryBackend) -> None:
+        users = [f"u{i}" for i in range(8)]
+        for i in range(1, 9):
+            put_tweet(backend, i)
+            ask(rig, tweet_ids=[str(i)], user_ids=users)
+        done = rig.process("score", "score-requests", 0, rig.log["score-requests", 0])
+        assert [sum(len(g.values) for g in outputs.groups) for outputs in done] == [24, 24, 16]
+        assert len(rig.predictions()) == 64
+
+    def test_one_request_for_many_tweets(self, rig: Rig, backend: MemoryBackend) -> None:
+        for i in range(1, 9):
+            put_tweet(backend, i)
+        ask(rig, tweet_ids=[str(i) for i in range(1, 9)], user_ids=[f"u{i}" for i in range(8)])
+        rig.run()
+        assert len(rig.predictions()) == len(rig.records("predictions")) == 64
+
+    def test_a_large_audience_queues_behind_the_others(self, rig: Rig, backend: MemoryBackend) -> None:
+        users = [f"u{i}" for i in range(100)]
+        put_tweet(backend, 1, "star")
+        follow(backend, "star", *users, "star")
+        put_tweet(backend, 2, "b")
+        follow(backend, "b", "u1")
+        shard = partition_of(b"u1", 4)
+        asked = [ScoreRequest(tweet_ids=[i], shard=shard, request_id="r") for i in "12"]
+        rig.publish("score-requests", *asked)
+        rig.process("score", "score-requests", 0, rig.log["score-requests", 0])
+        assert rig.predictions().keys() == {("2", "u1")}
+        cut = rig.log["score-requests", 0][2:]
+        assert all(msgspec.json.decode(r.value or b"", type=ScoreRequest).request_id == "r" for r in cut)
+        rig.run()
+        mine = {u for u in users if partition_of(u.encode(), 4) == shard}
+        assert {u for t, u in rig.predictions() if t == "1"} == mine
+
+
+def test_a_hundred_thousand_followers(rig: Rig, backend: MemoryBackend) -> None:
+    users = [f"u{i}" for i in range(100_000)]
+    put_tweet(backend, 1)
+    parts = split(users, 4)
+    backend.stores.audiences.change(
+        (Pair("a", shard, user), FOLLOWS, True) for shard, part in parts.items() for user in part
+    )
+    for shard in range(4):
+        ask(rig, tweet_ids=["1"], shard=shard)
+    rig.run()
+    records = rig.records("predictions")
+    assert len(records) == 100_000
+    assert {record.key for record in records} == {user.encode() for user in users}
+
+
+class TestSettings:
+    def rig(self, backend: MemoryBackend, **settings: Any) -> Rig:
+        rig = Rig(Settings(predictions=PredictionSettings(**settings)), backend)
+        rig.open()
+        for i in (1, 2):
+            put_tweet(backend, i)
+        users = [f"u{i}" for i in range(40)]
+        records = np.repeat(backend.model.cold, len(users))
+        records["vector"] = np.random.default_rng(0).normal(size=records["vector"].shape)
+        backend.stores.vectors.put_many({u: r.tobytes() for u, r in zip(users, records, strict=True)})
+        ask(rig, tweet_ids=["1", "2"], user_ids=users)
+        return rig
+
+    def everything(self, model: ServingModel) -> dict[tuple[str, str], Prediction]:
+        rig = self.rig(MemoryBackend(model))
+        rig.run()
+        return rig.predictions()
+
+    def test_top_k_of_each_tweet_and_shard(self, backend: MemoryBackend, model: ServingModel) -> None:
+        rig = self.rig(backend, top_k=3)
+        rig.run()
+        everything = self.everything(model)
+        for tweet_id in "12":
+            for shard in range(4):
+                here = [
+                    p
+                    for (t, u), p in everything.items()
+                    if t == tweet_id and partition_of(u.encode(), 4) == shard
+                ]
+                best = sorted((p.retweet for p in here), reverse=True)[:3]
+                pairs = {(p.tweet_id, p.user_id) for p in here}
+                kept = [p.retweet for pair, p in rig.predictions().items() if pair in pairs]
+                assert sorted(kept, reverse=True) == pytest.approx(best, abs=1e-6)
+
+    def test_min_probability(self, backend: MemoryBackend, model: ServingModel) -> None:
+        everything = self.everything(model)
+        below, above = sorted(p.retweet for p in everything.values())[29:31]
+        assert above - below > 1e-4
+        rig = self.rig(backend, min_probability=(above + below) / 2)
+        rig.run()
+        assert {p for p, v in everything.items() if v.retweet >= above} == rig.predictions().keys()
+
+    def test_columnar(self, backend: MemoryBackend, model: ServingModel) -> None:
+        rig = self.rig(backend, format="columnar")
+        rig.run()
+        found, ids = {}, []
+        for (topic, partition), records in rig.log.items():
+            for record in records if topic == "predictions" else ():
+                columns = msgspec.json.decode(record.value or b"", type=PredictionColumns)
+                assert record.key == columns.tweet_id.encode()
+                assert {partition_of(user.encode(), 4) for user in columns.users} == {partition}
+                assert columns.cold == [False] * len(columns.users)
+                ids.append(columns.id)
+                for i, user in enumerate(columns.users):
+                    found[columns.tweet_id, user] = (columns.retweet[i], (columns.quote or [])[i])
+        assert len(set(ids)) == len(ids) == 8
+        wanted = {pair: (p.retweet, p.quote) for pair, p in self.everything(model).items()}
+        assert found.keys() == wanted.keys()
+        for pair, values in wanted.items():
+            assert found[pair] == pytest.approx(values, abs=1e-5)
+
+
+def test_a_probability_that_is_not_finite_is_a_dead_letter(rig: Rig, backend: MemoryBackend) -> None:
+    put_tweet(backend, 1)
+    broken = TweetRecord("a", T0, (), np.full(backend.model.dimensions, np.nan, np.float16))
+    backend.stores.tweets.put_new({2: broken})
+    ask(rig, tweet_ids=["1", "2"], user_ids=["u", "v"])
+    rig.run()
+    assert rig.predictions().keys() == {("1", "u"), ("1", "v")}
+    assert [reason for reason, _, _ in rig.dead_letters()] == ["not_finite"]
+
+
+def test_a_changed_user_is_scored_anew(rig: Rig, backend: MemoryBackend) -> None:
+    put_tweet(backend, 1)
+    rig.publish("follows", Follow(follower_id="u", author_id="a", action="follow", at=T0))
+    ask(rig, tweet_ids=["1"], user_ids=["u"])
+    rig.run()
+    before = rig.predictions()["1", "u"]
+    rig.publish("engagements", Engagement(user_id="u", tweet_id="1", action="retweet", at=T0))
+    rig.run()
+    ask(rig, tweet_ids=["1"], user_ids=["u"])
+    rig.run()
+    after = rig.predictions()["1", "u"]
+    assert before.cold
+    assert not after.cold
+    assert abs(after.retweet - before.retweet) > 1e-4
+    assert after.id == before.id
+
+
+def test_the_time_of_the_features(rig: Rig, backend: MemoryBackend) -> None:
+    """By default the tweet's own, so that a redelivered request gives the same; else what `at` says."""
+    put_tweet(backend, 1)
+    rig.publish("engagements", Engagement(user_id="u", tweet_id="1", action="retweet", at=T0))
+    rig.run()
+    chances = []
+    for at in (None, T0, T0 + 40 * 86_400_000):
+        rig.publish("score-requests", ScoreRequest(tweet_ids=["1"], user_ids=["u"], at=at))
+        rig.run()
+        chances.append(rig.predictions()["1", "u"].retweet)
+    assert chances[0] == chances[1]
+    assert abs(chances[2] - chances[0]) > 1e-4
+
+
+def test_a_bad_record_among_good_ones(rig: Rig, backend: MemoryBackend) -> None:
+    put_tweet(backend, 1)
+    good = msgspec.json.encode(ScoreRequest(tweet_ids=["1"], user_ids=["u"]))
+    records = [FakeRecord(good), FakeRecord(b"{", offset=1), FakeRecord(good, offset=2)]
+    outputs = rig.stages["score"].process(Batch("score-requests", 0, records))
+    assert sorted(group.topic for group in outputs.groups) == ["dead-letters", "predictions"]
+    assert sum(len(g.values) for g in outputs.groups if g.topic == "predictions") == 2
+
+
+def test_an_audience_that_comes_with_the_tweet(rig: Rig) -> None:
+    rig.publish("tweets", Tweet(tweet_id="1", author_id="a", created_at=T0, text="x", audience=["u"]))
+    rig.run()
+    assert rig.predictions().keys() == {("1", "u")}
