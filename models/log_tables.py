@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from models.events import HEADS, Engagement, Follow, TimeMs, Tweet, User
 from models.log_columns import Exposure, LogError, conform, drop_invalid, schema_of, to_batch, to_structs
@@ -141,20 +142,26 @@ class _ParquetTable(Table):
                 yield from file.iter_batches(rows, row_groups=groups, columns=columns)
                 return
             table = file.read(columns=columns)
-        order = pc.sort_indices(table, sort_keys=[(self.kind.time, "ascending")])
+        order = pa.array(np.argsort(self._times(table.to_batches()), kind="stable"))
         for i in range(0, len(order), rows):
             yield from table.take(order.slice(i, rows)).combine_chunks().to_batches()
+
+    def _times(self, raw: Iterable[pa.RecordBatch]) -> NDArray[np.int64]:
+        """Return the column that orders the table, 0 where it is null."""
+        schema = pa.schema([self.kind.schema.field(self.kind.time)])
+        batches = (conform(batch, schema, str(self.path)) for batch in raw)
+        return np.concatenate([pc.fill_null(batch.column(0), 0).to_numpy() for batch in batches])
 
     def _is_sorted(self, file: pq.ParquetFile) -> bool:
         if self._sorted is None:
             last, self._sorted = -(2**63), True
             names = [self.kind.time] if self.kind.time in self.columns else []
             for raw in file.iter_batches(columns=names) if names else ():
-                times = self._conform(raw).column(self.kind.time).drop_null().to_numpy()
-                if len(times) and (times[0] < last or bool((np.diff(times) < 0).any())):
+                times = self._times([raw])
+                if times[0] < last or bool((np.diff(times) < 0).any()):
                     self._sorted = False
                     break
-                last = times[-1] if len(times) else last
+                last = times[-1]
         return self._sorted
 
     def _overlaps(self, file: pq.ParquetFile, group: int, start: int | None, end: int | None) -> bool:

@@ -2,8 +2,8 @@
 
 The log-odds of an action are a sum over things that can be observed or inferred: the reader's interest in
 the tweet's topics, how busy the reader is, how good the author is, how often the reader has lately engaged
-with the author, follow-backs, mentions, manner, media, links, kind and language. Knows nothing of words, files
-or metrics.
+with the author, follow-backs, mentions, manner, media, links, kind and language. Knows nothing of words,
+files or metrics.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Ints = NDArray[np.int64]
 BASE_RATES = (0.04, 0.08, 0.015, 0.01)
 #: Log-odds by what they are for; columns in the order of HEADS: retweet, like, reply, quote.
 WEIGHTS: dict[str, tuple[float, float, float, float]] = {
-    "interest": (3.2, 2.8, 2.2, 3.0),
+    "interest": (3.4, 3.0, 2.4, 3.2),
     "activity": (1.0, 0.9, 0.8, 1.0),
     "quality": (1.0, 1.0, 0.5, 0.9),
     "closeness": (1.5, 1.2, 1.8, 1.4),
@@ -99,7 +99,6 @@ def behave(
     waiting: list[tuple[int, int, int]] = []  # (time, draft, author) of retweets to publish
     shards = []
 
-
     def publish_echoes(until: int) -> None:
         while waiting and waiting[0][0] <= until:
             at, draft, author = heapq.heappop(waiting)
@@ -140,9 +139,8 @@ class _Reader:
         self._close_at = np.zeros(len(network.author), dtype=np.int64)
         self._pending: list[tuple[int, int]] = []  # (time, edge) of engagements yet to come
         #: [E, 4], the part of the log-odds that neither tweet nor time changes.
-        self._fixed = (
-            np.outer(network.activity[network.follower], WEIGHTS["activity"])
-            + np.outer(network.quality[network.author], WEIGHTS["quality"])
+        self._fixed = np.outer(network.activity[network.follower], WEIGHTS["activity"]) + np.outer(
+            network.quality[network.author], WEIGHTS["quality"]
         )
         self._tweet = self._of_tweets()
         self._intercept = self._calibrate(config)
@@ -162,17 +160,19 @@ class _Reader:
     def _interest(self, draft: int, users: Ints) -> Floats:
         first, second = self._drafts.topic[draft].tolist()
         interests = self._network.interests
-        liking: Floats = TOPIC_WEIGHTS[0] * interests[users, first] + TOPIC_WEIGHTS[1] * interests[users, second]
+        liking: Floats = (
+            TOPIC_WEIGHTS[0] * interests[users, first] + TOPIC_WEIGHTS[1] * interests[users, second]
+        )
         return liking
 
     def _calibrate(self, config: WorldConfig) -> NDArray[np.float64]:
-        """Intercepts that give BASE_RATES, [4]: by bisection on a sample of exposures, closeness at a guess."""
+        """Intercepts [4] that give BASE_RATES: by bisection on a sample of exposures, closeness guessed."""
         rng = np.random.default_rng(config.seed)
         scores = []
         for draft in rng.integers(0, len(self._drafts.author), 400).tolist():
             author = self._drafts.author[draft]
             low, high = self._network.edges_of[author : author + 2].tolist()
-            edges = np.arange(low, high)[: 2_000]
+            edges = np.arange(low, high)[:2_000]
             liking = self._interest(draft, self._network.follower[edges])
             scores.append(self._fixed[edges] + np.outer(liking, WEIGHTS["interest"]) + self._tweet[draft])
         sample = np.concatenate(scores) + 0.5 * np.array(WEIGHTS["closeness"])
@@ -198,7 +198,9 @@ class _Reader:
         edges = low + np.flatnonzero(there)
         users, mentioned = network.follower[edges], mentioned[there]
 
-        closeness = 1 - np.exp(-self._close[edges] * np.exp2((self._close_at[edges] - at) / _CLOSENESS_HALF_LIFE_MS))
+        closeness = 1 - np.exp(
+            -self._close[edges] * np.exp2((self._close_at[edges] - at) / _CLOSENESS_HALF_LIFE_MS)
+        )
         back = (network.back_start[edges] <= at) & (at < network.back_end[edges])
         liking = self._interest(draft, users)
         foreign = network.language[users] != network.language[drafts.author[draft]]
@@ -234,12 +236,12 @@ class _Reader:
         )
 
     def _engaged(self, at: int, edge: int) -> None:
-        self._close[edge] = 1 + self._close[edge] * 2.0 ** ((self._close_at[edge] - at) / _CLOSENESS_HALF_LIFE_MS)
+        self._close[edge] = 1 + self._close[edge] * 2.0 ** (
+            (self._close_at[edge] - at) / _CLOSENESS_HALF_LIFE_MS
+        )
         self._close_at[edge] = at
 
-    def echoes(
-        self, shard: _Shard, rng: np.random.Generator, config: WorldConfig
-    ) -> list[tuple[int, int]]:
+    def echoes(self, shard: _Shard, rng: np.random.Generator, config: WorldConfig) -> list[tuple[int, int]]:
         """(time, author) of those of a tweet's retweets that are published to the retweeter's followers."""
         rows = np.flatnonzero(shard.acted[:, 0] & (shard.user < self._authors))
         chosen = rows[rng.random(len(rows)) < config.echo]

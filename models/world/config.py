@@ -24,7 +24,7 @@ class WorldConfig:
     days: float = 30.0
     seed: int = 1
     #: Accounts a user follows, on average (log-normal, cut off at the number of authors).
-    follows: float = 15.0
+    follows: float = 25.0
     #: Probability that a follower is shown a tweet, on average over users.
     shown: float = 0.5
     #: Probability that an author's retweet is published to that author's followers as a tweet of its own.

@@ -11,17 +11,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.events import Tweet, User
+from models.events import Tweet, TweetKind, User
 from models.world.behaviour import Behaviour, Progress, behave
 from models.world.config import WorldConfig
-from models.world.grammar import KINDS, Drafts, make_bio, make_drafts, make_handles, write_text
+from models.world.grammar import Drafts, make_bio, make_drafts, make_handles, write_text
 from models.world.network import Network, make_network
 from models.world.vocabulary import LANGUAGES, TOPICS
 
 #: The epoch that Twitter's ids count milliseconds from; the lowest 22 bits tell tweets of one ms apart.
 _SNOWFLAKE_EPOCH_MS, _SNOWFLAKE_BITS = 1_288_834_974_657, 22
-#: Parts of the users who name an interest of theirs in the profile's list, and in its description.
-_LISTS, _TELLS = 0.6, 0.6
+#: Part of the users who list their interests in the profile, and part of the interests that descriptions
+#: name. The rest can only be told from what a user engages with.
+_LISTS, _TELLS = 0.5, 0.4
+
+
+_KINDS: tuple[TweetKind, ...] = ("original", "reply", "quote")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ def _users(network: Network, rng: np.random.Generator) -> list[User]:
     count = len(network.ids)
     followers = np.bincount(network.author, minlength=count).tolist()
     following = np.bincount(network.follower, minlength=count).tolist()
-    tells, lists = rng.random((count, len(TOPICS))) < _TELLS, rng.random((count, len(TOPICS))) < _LISTS
+    lists, tells = rng.random((count, 1)) < _LISTS, rng.random((count, len(TOPICS))) < _TELLS
     held = network.interests > 0.5
     return [
         User(
@@ -103,7 +107,7 @@ def _tweets(
                 created_at=int(at[i]),
                 text=wording.text,
                 language=LANGUAGES[language],
-                kind=KINDS[drafts.kind[i]],
+                kind=_KINDS[drafts.kind[i]],
                 original_id=ids[parent] if parent >= 0 else None,
                 mentions=[str(network.ids[mention])] if mention >= 0 else [],
                 hashtags=wording.hashtags,

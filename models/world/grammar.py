@@ -25,7 +25,6 @@ from models.world.vocabulary import (
     TOPICS,
 )
 
-KINDS = ("original", "reply", "quote", "retweet")
 MANNERS = ("plain", "question", "call")
 
 _KIND_SHARES = (0.8, 0.12, 0.08)
@@ -49,6 +48,7 @@ class Drafts:
 
     author: Ints
     created_at: Ints
+    #: 0 original, 1 reply, 2 quote.
     kind: Ints
     topic: Ints
     manner: Ints
@@ -129,7 +129,9 @@ class Wording:
     media: list[str]
 
 
-def write_text(drafts: Drafts, i: int, language: int, handles: list[str], rng: np.random.Generator) -> Wording:
+def write_text(
+    drafts: Drafts, i: int, language: int, handles: list[str], rng: np.random.Generator
+) -> Wording:
     """Put draft `i` into words."""
     spoken = LANGUAGES[language]
     first, second = (NOUNS[spoken][topic] for topic in drafts.topic[i].tolist())
@@ -154,7 +156,11 @@ def write_text(drafts: Drafts, i: int, language: int, handles: list[str], rng: n
         text = f"{text} cc @{handles[drafts.mention[i]]}"
     tags = HASHTAGS[drafts.topic[i, 0]]
     hashtags = [tags[pick[5] % len(tags)]] if drafts.hashtag[i] else []
-    links = [f"https://example.org/{TOPICS[drafts.topic[i, 0]]}/{pick[6] % 9000 + 1000}"] if drafts.link[i] else []
+    links = (
+        [f"https://example.org/{TOPICS[drafts.topic[i, 0]]}/{pick[6] % 9000 + 1000}"]
+        if drafts.link[i]
+        else []
+    )
     media = [("photo", "photo", "video", "animated_gif")[pick[6] % 4]] if drafts.media[i] else []
     return Wording(" ".join([text, *(f"#{tag}" for tag in hashtags), *links]), hashtags, links, media)
 

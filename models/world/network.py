@@ -89,10 +89,12 @@ def make_network(config: WorldConfig, rng: np.random.Generator) -> Network:
         language=language,
         presence=rng.beta(2 * config.shown, 2 * (1 - config.shown), users).clip(0.05, 1).astype(np.float32),
         # Half of it can be read off the profile (who follows many is busier), half only off the history.
-        activity=(0.35 * _standard(np.log1p(following)) + 0.35 * rng.standard_normal(users)).astype(np.float32),
+        activity=(0.35 * _standard(np.log1p(following)) + 0.3 * rng.standard_normal(users)).astype(
+            np.float32
+        ),
         created_at=config.start_ms - (rng.random(users) * 10 * 365 * 86_400_000).astype(np.int64),
         verified=np.pad(fame > 1.5, (0, users - authors)),
-        quality=(0.2 * fame + 0.4 * rng.standard_normal(authors)).astype(np.float32),
+        quality=(0.2 * fame + 0.35 * rng.standard_normal(authors)).astype(np.float32),
         productivity=rng.lognormal(0.0, 0.8, authors).astype(np.float32),
         edges_of=np.searchsorted(author, np.arange(authors + 1)),
         author=author,
@@ -105,16 +107,20 @@ def make_network(config: WorldConfig, rng: np.random.Generator) -> Network:
 
 
 def _interests(users: int, rng: np.random.Generator) -> Floats:
-    """One to four interests each, the first the strongest; a trace of all others."""
+    """One to three interests each, the first the strongest; a trace of all others."""
     topics = len(TOPICS)
     rank = rng.random((users, topics)).argsort(axis=1).argsort(axis=1)  # a random order of the topics
-    count = rng.choice([1, 2, 3, 4], size=users, p=[0.2, 0.4, 0.25, 0.15])
-    strength = np.array([1.0, 0.8, 0.65, 0.55])[np.minimum(rank, 3)]
+    count = rng.choice([1, 2, 3], size=users, p=[0.3, 0.45, 0.25])
+    strength = np.array([1.0, 0.9, 0.8])[np.minimum(rank, 2)]
     return np.where(rank < count[:, None], strength, 0.03).astype(np.float32)
 
 
 def _follows(
-    config: WorldConfig, interests: Floats, language: Ints, popularity: NDArray[np.float64], rng: np.random.Generator
+    config: WorldConfig,
+    interests: Floats,
+    language: Ints,
+    popularity: NDArray[np.float64],
+    rng: np.random.Generator,
 ) -> tuple[Ints, Ints]:
     """Return (follower, author) of distinct edges, some of them follow-backs."""
     users, authors, topics = config.users, len(popularity), len(TOPICS)

@@ -55,9 +55,7 @@ def _author_rate(world: World, acted: NDArray[np.bool_], known: NDArray[np.bool_
     return rate
 
 
-def scores(
-    acted: NDArray[np.bool_], probability: NDArray[np.floating[Any]]
-) -> dict[str, float | None]:
+def scores(acted: NDArray[np.bool_], probability: NDArray[np.floating[Any]]) -> dict[str, float | None]:
     """AUC, average precision, log loss and RCE = 100 (1 - log loss / log loss of the base rate)."""
     rate = float(acted.mean()) if len(acted) else 0.0
     if not 0 < rate < 1:
