@@ -46,13 +46,17 @@ class BundleConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     format: str = _FORMAT
     version: int = _VERSION
     heads: list[str]
-    model: ModelConfig
-    recipe: Recipe | None = None
+    recipe: Recipe
     architecture: dict[str, Any] = {}
     tweet_features: tuple[str, ...] = TWEET_FEATURES
     profile_features: tuple[str, ...] = PROFILE_FEATURES
     pair_features: tuple[str, ...] = PAIR_FEATURES
     history: int = HISTORY
+
+    @property
+    def model(self) -> ModelConfig:
+        """What the model is made of."""
+        return self.recipe.model
 
 
 @dataclass(slots=True)
@@ -130,7 +134,7 @@ class Bundle:
 
 
 def _check_features(path: Path, config: BundleConfig) -> None:
-    ours = BundleConfig(heads=[], model=config.model)
+    ours = BundleConfig(heads=[], recipe=config.recipe)
     for name in ("tweet_features", "profile_features", "pair_features", "history"):
         if getattr(config, name) != getattr(ours, name):
             raise BundleError(

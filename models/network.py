@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.features import profile_features
 from models.ranker import Ranker
 from models.recipe import ModelConfig
 from models.text.encoders import build_text
@@ -23,6 +26,7 @@ class Network(nn.Module):
         self, config: ModelConfig, heads: int, vocabulary: int, architecture: dict[str, Any]
     ) -> None:
         super().__init__()
+        self.heads = heads
         self.text = build_text(config.text, vocabulary, architecture)
         self.tweet = TweetTower(config.tweet, self.text.width)
         self.user = UserTower(config.user, config.tweet, self.tweet.author)
@@ -46,6 +50,19 @@ class Network(nn.Module):
         )
         return logits
 
+    def fit_scales(self, pairs: Tensor, tweets: Tensor, stats: NDArray[np.void]) -> None:
+        """Learn means and deviations of `pair_features`, `tweet_features` and of profiles (STATS)."""
+        self.ranker.features.fit(pairs)
+        self.tweet.features.fit(tweets)
+        known = stats[stats["known"] > 0]
+        if len(known):
+            self.user.profile.fit(torch.from_numpy(profile_features(known)))
+
     def device(self) -> torch.device:
         """Where its parameters are."""
         return next(self.parameters()).device
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the GPU where there is one."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)

@@ -45,8 +45,9 @@ class Transformer(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
 
 
 class Bag(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="bag"):
-    """The mean of word-piece embeddings."""
+    """The mean of word-piece embeddings, which start from latent semantic analysis of the log's texts."""
 
+    frozen: Annotated[bool, Meta(description="Keep the embeddings as they start.")] = False
     vocabulary: Annotated[Size, Meta(description="WordPiece entries learned from the log.")] = 16_000
     width: Annotated[Size, Meta(description="Embedding size.")] = 128
     max_tokens: Annotated[Size, Meta(description="Longer texts are cut.")] = 128

@@ -18,14 +18,14 @@ from models.bundle import Bundle
 from models.events import Profile, Tweet
 from models.features import tweet_features
 from models.histories import histories, snapshots
+from models.network import pick_device
 from models.state.keys import short_key
 from models.state.tweet import TweetRecord
 from models.state.user import HISTORY, UserState
 from models.state.vector import HABITS, habits_of, vector_dtype
+from models.text.encode import encode_rows
 from models.text.tokens import Tokens
 
-#: Tokens, padding included, that go through the text encoder at once.
-_TOKEN_BUDGET: Final = 8_192
 #: Pairs scored at once: 2,048 keep the gathered interests (2,048 x 32 x 64 float32, 16 MB) near the cache.
 _CHUNK: Final = 2_048
 
@@ -61,10 +61,8 @@ class ServingModel:
     """See the module. `heads` are the actions it gives probabilities of, `fingerprint` names its contents."""
 
     def __init__(self, bundle: Bundle, device: str = "auto") -> None:
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         self.bundle = bundle
-        self.device = torch.device(device)
+        self.device = pick_device(device)
         bundle.network.to(self.device).eval()
         self.tokens: Tokens = bundle.tokens
         self.fingerprint = bundle.fingerprint
@@ -114,25 +112,19 @@ class ServingModel:
         """The text that is encoded: `text_tokens` are decoded."""
         return tweet.text if tweet.text is not None else self.tokens.text_of(tweet.text_tokens or [])
 
-    def text_vectors(self, texts: Sequence[str]) -> torch.Tensor:
-        """Vectors [n, w] of texts, from the text encoder alone, in batches of like length."""
-        rows = self.tokens.encode(texts)
-        out = torch.empty(len(rows), self.bundle.network.text.width, device=self.device)
-        with torch.inference_mode():
-            for chosen in like_lengths([len(row) for row in rows], _TOKEN_BUDGET):
-                ids, mask = self.tokens.pad_batch([rows[i] for i in chosen])
-                out[torch.tensor(chosen, device=self.device)] = self.bundle.network.text(
-                    ids.to(self.device), mask.to(self.device)
-                )
-        return out
+    def text_vectors(self, texts: Sequence[str]) -> NDArray[np.float16]:
+        """Vectors float16 [n, w] of texts, from the text encoder alone."""
+        return encode_rows(self.bundle.network.text, self.tokens, self.tokens.encode(texts))
 
     def tweet_vectors(
-        self, texts: torch.Tensor, authors: NDArray[np.uint32], features: NDArray[np.float32]
+        self, texts: NDArray[np.float16], authors: NDArray[np.uint32], features: NDArray[np.float32]
     ) -> NDArray[np.float16]:
         """Tweet vectors float16 [n, d] of text vectors [n, w], authors' short keys [n] and features."""
         with torch.inference_mode():
             vectors = self.bundle.network.tweet(
-                texts, self.tensor(authors.astype(np.int64)), self.tensor(features)
+                self.tensor(texts.astype(np.float32)),
+                self.tensor(authors.astype(np.int64)),
+                self.tensor(features),
             )
         out: NDArray[np.float16] = vectors.to(torch.float16).cpu().numpy()
         return out
@@ -202,19 +194,6 @@ class ServingModel:
         """Logits [n, heads] as probabilities."""
         curves = [self.bundle.calibration[head] for head in self.heads]
         return np.stack([curve.probabilities(logits[:, i]) for i, curve in enumerate(curves)], axis=1)
-
-
-def like_lengths(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices in batches of like length, of at most `budget` tokens each once padded (or of one text)."""
-    order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    batches: list[list[int]] = []
-    for i in order:
-        # Ascending order: the text added last is the longest, and sets the padded width.
-        if batches and (len(batches[-1]) + 1) * lengths[i] <= budget:
-            batches[-1].append(i)
-        else:
-            batches.append([i])
-    return batches
 
 
 assert HISTORY <= 255  # `filled` and `count` are one byte

@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from models.recipe import Bag
+from models.text.base import TextEncoder
 
 
-class BagText(nn.Module):
+class BagText(TextEncoder):
     """The mean of the word pieces' embeddings."""
 
     def __init__(self, config: Bag, vocabulary: int) -> None:
@@ -15,6 +16,7 @@ class BagText(nn.Module):
         self.embedding = nn.EmbeddingBag(vocabulary, config.width, mode="sum")
         nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
         self.width = config.width
+        self.architecture = {}
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Ids int64 [n, l] and mask bool [n, l] to vectors [n, width]."""

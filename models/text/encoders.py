@@ -1,24 +1,15 @@
-"""Text encoders: token ids to one vector a text; which module builds which kind.
+"""Which module builds which kind of text encoder.
 
 Knows nothing of tokenisers beyond their size, nor of authors and metadata (`models.towers`).
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
-from torch import Tensor
+from typing import Any
 
 from models.recipe import Bag, TextConfig, Transformer
-
-
-class TextEncoder(Protocol):
-    """A module. `width` is the length of its vectors."""
-
-    width: int
-
-    def __call__(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Ids int64 [n, l] and mask bool [n, l] to vectors [n, width]."""
+from models.text.bag import BagText
+from models.text.base import TextEncoder
 
 
 def build_text(config: TextConfig, vocabulary: int, architecture: dict[str, Any]) -> TextEncoder:
@@ -29,6 +20,4 @@ def build_text(config: TextConfig, vocabulary: int, architecture: dict[str, Any]
 
             return TransformerText(config, architecture or small_bert(config, vocabulary))
         case Bag():
-            from models.text.bag import BagText
-
             return BagText(config, vocabulary)

@@ -52,6 +52,7 @@ class Tokens:
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_tokens)
         self.tokenizer = tokenizer
+        self.max_tokens = max_tokens
         self.source = tuple(source)
         self.size: int = tokenizer.get_vocab_size()
         self.pad: int = tokenizer.token_to_id("[PAD]") or 0
@@ -65,15 +66,9 @@ class Tokens:
 
     def text_of(self, ids: Sequence[int]) -> str:
         """Foreign or own ids as text; WordPieces joined, special tokens left out."""
-        if not self.source:
-            return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
-        words: list[str] = []
-        for piece in (self.source[i] for i in ids):
-            if piece.startswith("##") and words:
-                words[-1] += piece[2:]
-            elif piece not in _SPECIAL:
-                words.append(piece)
-        return " ".join(words)
+        if self.source:
+            return join_pieces([self.source[i] for i in ids])
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray[tuple[int], np.dtype[np.int32]]]:
         """Token ids of cleaned texts, each int32 [1..max_tokens]."""
@@ -91,6 +86,17 @@ class Tokens:
             ids[i, : len(row)] = row
             mask[i, : len(row)] = True
         return torch.from_numpy(ids), torch.from_numpy(mask)
+
+
+def join_pieces(pieces: Iterable[str]) -> str:
+    """WordPieces as text, special tokens left out."""
+    words: list[str] = []
+    for piece in pieces:
+        if piece.startswith("##") and words:
+            words[-1] += piece[2:]
+        elif piece not in _SPECIAL:
+            words.append(piece)
+    return " ".join(words)
 
 
 def read_vocabulary(path: Path) -> list[str]:

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoConfig, AutoModel, BertConfig
 
 from models.recipe import Transformer
+from models.text.base import TextEncoder
 
 
-class TransformerText(nn.Module):
+class TransformerText(TextEncoder):
     """A Hugging Face encoder with `[CLS]` or mean pooling."""
 
     def __init__(self, config: Transformer, architecture: dict[str, Any]) -> None:
         super().__init__()
         kind = architecture.get("model_type", "bert")
-        self.architecture = AutoConfig.for_model(**{"model_type": kind, **architecture})
-        self.encoder = AutoModel.from_config(self.architecture, attn_implementation="sdpa")
+        settings = AutoConfig.for_model(**{"model_type": kind, **architecture})
+        self.architecture = settings.to_diff_dict()
+        self.encoder = AutoModel.from_config(settings, attn_implementation="sdpa")
         if getattr(self.encoder, "pooler", None) is not None:
             self.encoder.pooler = None  # we pool ourselves: its weights would be dead freight in every bundle
         self.pooling = config.pooling
-        self.width = int(self.architecture.hidden_size)
+        self.width = int(settings.hidden_size)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Ids int64 [n, l] and mask bool [n, l] to vectors [n, width]."""

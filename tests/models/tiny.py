@@ -10,7 +10,16 @@ import torch
 from models.bundle import Bundle, BundleConfig
 from models.calibration import Curve
 from models.network import Network
-from models.recipe import Attention, Bag, ModelConfig, RankerConfig, TextConfig, Transformer, TweetConfig
+from models.recipe import (
+    Attention,
+    Bag,
+    ModelConfig,
+    RankerConfig,
+    Recipe,
+    TextConfig,
+    Transformer,
+    TweetConfig,
+)
 from models.text.tokens import Tokens, learn_wordpiece
 
 _TEXTS = [
@@ -50,7 +59,7 @@ def tiny_bundle(
         torch.manual_seed(seed)
         network = Network(config, len(heads), tokens.size, {})
     bundle = Bundle(
-        BundleConfig(heads=list(heads), model=config),
+        BundleConfig(heads=list(heads), recipe=Recipe(model=config)),
         network,
         tokens,
         {head: Curve(scale=4.0, shift=-1.0) for head in heads},

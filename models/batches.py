@@ -1,0 +1,66 @@
+"""Batches of exposures for the network: each user state and each tweet of a batch is computed once.
+
+Knows nothing of losses, nor of where text vectors come from (`models.text.bank`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.dataset import UNKNOWN, Dataset
+from models.events import HEADS
+from models.histories import histories
+from models.network import Network
+from models.text.bank import Bank
+
+
+class Targets(NamedTuple):
+    """`labels` float [n, heads]; `known` bool [n, heads], False where nobody recorded it; keep rates [n]."""
+
+    labels: Tensor
+    known: Tensor
+    rates: Tensor
+
+
+def logits_of(network: Network, bank: Bank, dataset: Dataset, exposures: NDArray[np.void]) -> Tensor:
+    """Logits [n, heads] of EXPOSURE rows [n]."""
+    device = network.device()
+    users, user_of = np.unique(exposures["user"], return_inverse=True)
+    readers = dataset.users[users]
+    m = int(readers["snapshot"]["count"].max(initial=0))
+    rows = readers["rows"][:, :m].astype(np.int64)
+    known = rows >= 0
+    shown = exposures["tweet"].astype(np.int64)
+    tweets, places = np.unique(np.concatenate([shown, rows[known]]), return_inverse=True)
+    judged = np.zeros(len(tweets), np.bool_)
+    judged[places[: len(shown)]] = True
+    meta = dataset.tweets[tweets]
+
+    def tensor(array: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+    texts = bank.vectors(network, tweets, judged)
+    vectors = network.tweet(texts, tensor(meta["author"].astype(np.int64)), tensor(meta["features"]))
+    slots = np.zeros(rows.shape, np.int64)
+    slots[known] = places[len(shown) :]
+    items = vectors[tensor(slots)] * tensor(known).unsqueeze(-1)
+    people = network.users(histories(readers["snapshot"], items, known))
+    return network.pairs(
+        people, tensor(user_of), vectors, tensor(places[: len(shown)]), tensor(exposures["features"])
+    )
+
+
+def targets_of(exposures: NDArray[np.void], heads: list[str], device: torch.device) -> Targets:
+    """What to learn of EXPOSURE rows [n]."""
+    columns = [HEADS.index(head) for head in heads]
+    labels = exposures["labels"][:, columns]
+    return Targets(
+        labels=torch.from_numpy((labels == 1).astype(np.float32)).to(device),
+        known=torch.from_numpy(labels != UNKNOWN).to(device),
+        rates=torch.from_numpy(exposures["keep_rate"].copy()).to(device),
+    )

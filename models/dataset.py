@@ -1,0 +1,126 @@
+"""What a replay leaves on disk: exposures with the state that readers and tweets were in, as flat columns.
+
+Memory maps, so that memory does not grow with the exposures. A user state is stored once for all the
+exposures that saw it. Knows nothing of events or of how the columns came about (`models.replay`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from models.events import HEADS
+from models.features import PAIR_FEATURES, TWEET_FEATURES
+from models.histories import SNAPSHOT
+from models.state.user import HISTORY
+
+#: A label nobody recorded.
+UNKNOWN: Final = 255
+#: A tweet: its author's short key, `tweet_features`, and the row its text is in, in `texts.arrow`.
+TWEET: Final = np.dtype(
+    [("author", "<u4"), ("created_at", "<i8"), ("features", "<f4", (len(TWEET_FEATURES),))]
+)
+#: A user as somebody's exposure found it; `rows` are the items' rows among the tweets, -1 where unknown.
+USER: Final = np.dtype([("snapshot", SNAPSHOT), ("rows", "<i4", (HISTORY,))])
+#: One exposure: rows of the user and the tweet, labels in the order of HEADS, `pair_features`.
+EXPOSURE: Final = np.dtype(
+    [
+        ("user", "<u4"),
+        ("tweet", "<u4"),
+        ("shown_at", "<i8"),
+        ("keep_rate", "<f4"),
+        ("cold", "u1"),
+        ("labels", "u1", (len(HEADS),)),
+        ("features", "<f4", (len(PAIR_FEATURES),)),
+    ]
+)
+_TABLES: Final = {"tweets": TWEET, "users": USER, "exposures": EXPOSURE}
+_TEXTS: Final = pa.schema([("text", pa.large_string()), ("tokens", pa.large_list(pa.int32()))])
+
+
+class DatasetWriter:
+    """Appends to the tables of a folder; a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._files = {name: (folder / f"{name}.bin").open("wb") for name in _TABLES}
+        self._texts = pa.ipc.new_file(str(folder / "texts.arrow"), _TEXTS)
+        self._rows = dict.fromkeys(_TABLES, 0)
+
+    def add(self, table: str, rows: NDArray[np.void]) -> None:
+        """Append rows of that table's type."""
+        assert rows.dtype == _TABLES[table]
+        self._files[table].write(rows.tobytes())
+        self._rows[table] += len(rows)
+
+    def add_texts(self, texts: Sequence[str | None], tokens: Sequence[list[int] | None]) -> None:
+        """Append the texts, or the foreign token ids, of tweets added in the same order."""
+        self._texts.write_batch(
+            pa.record_batch([pa.array(texts, _TEXTS[0].type), pa.array(tokens, _TEXTS[1].type)], _TEXTS)
+        )
+
+    def finish(self, info: dict[str, Any]) -> None:
+        """Close, and leave `info` for the reader. Without this the folder is no dataset."""
+        self.close()
+        (self._folder / "info.json").write_bytes(msgspec.json.encode(info))
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files.values():
+            file.close()
+        self._texts.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Dataset:
+    """`tweets` TWEET [t], `users` USER [u], `exposures` EXPOSURE [n] by `shown_at`: read-only memory maps."""
+
+    def __init__(self, folder: Path) -> None:
+        self.info: dict[str, Any] = msgspec.json.decode((folder / "info.json").read_bytes())
+        self.tweets = _table(folder, "tweets")
+        self.users = _table(folder, "users")
+        self.exposures = _table(folder, "exposures")
+        self._texts = pa.ipc.open_file(pa.memory_map(str(folder / "texts.arrow"))).read_all()
+
+    def texts(self, rows: NDArray[np.integer[Any]]) -> list[str | list[int]]:
+        """The text, or the foreign token ids, of tweets."""
+        part = self._texts.take(pa.array(rows))
+        pairs = zip(part["text"].to_pylist(), part["tokens"].to_pylist(), strict=True)
+        return [tokens if text is None else text for text, tokens in pairs]
+
+    def tweets_in_use(self) -> NDArray[np.int64]:
+        """Rows, ascending, of the tweets that an exposure shows or a history holds."""
+        used = np.zeros(len(self.tweets), np.bool_)
+        for start in range(0, len(self.exposures), 1 << 18):
+            used[self.exposures["tweet"][start : start + (1 << 18)]] = True
+        for start in range(0, len(self.users), 1 << 16):
+            rows = self.users["rows"][start : start + (1 << 16)]
+            used[rows[rows >= 0]] = True
+        return np.flatnonzero(used)
+
+    def heads(self, of: slice = slice(None)) -> list[str]:
+        """Actions that have labels of both kinds among these exposures."""
+        labels = self.exposures["labels"][of]
+        return [head for i, head in enumerate(HEADS) if {0, 1} <= set(np.unique(labels[:, i]).tolist())]
+
+
+def _table(folder: Path, name: str) -> NDArray[np.void]:
+    path = folder / f"{name}.bin"
+    if not path.stat().st_size:
+        return np.zeros(0, _TABLES[name])
+    return np.memmap(path, _TABLES[name], mode="r")

@@ -1,0 +1,154 @@
+"""Text vectors for training: where the vectors of the dataset's tweets come from, one class for each way.
+
+- `FrozenBank`: the encoder never changes; its vectors are cached on disk once and for all.
+- `LiveBank`: the encoder is so cheap (a bag) that every tweet of a batch goes through it with gradients.
+- `RefreshedBank`: tweets to be judged go through it with gradients; those of histories come from a table
+  that is computed anew at each epoch.
+
+Knows nothing of towers or losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.dataset import Dataset
+from models.network import Network
+from models.progress import Phase, Progress
+from models.text.cache import TextCache
+from models.text.encode import encode_rows
+from models.text.tokens import Tokens
+
+Rows = NDArray[np.int64]
+_CHUNK: Final = 8_192
+
+
+class Bank(Protocol):
+    """Text vectors of dataset tweets."""
+
+    def start_epoch(self, network: Network) -> None:
+        """Called before each epoch, and before evaluation."""
+
+    def vectors(self, network: Network, tweets: Rows, judged: NDArray[np.bool_]) -> Tensor:
+        """Text vectors [n, width] of tweets; `judged` says which are candidates rather than history."""
+
+
+def texts_of(dataset: Dataset, tokens: Tokens, tweets: Rows) -> list[str]:
+    """Texts of tweets, foreign ids decoded."""
+    return [text if isinstance(text, str) else tokens.text_of(text) for text in dataset.texts(tweets)]
+
+
+class TokenTable:
+    """Token ids of the tweets in use, tokenised once, in a file."""
+
+    def __init__(self, dataset: Dataset, tokens: Tokens, file: Path, progress: Progress) -> None:
+        used = dataset.tweets_in_use()
+        self.used = used
+        self._place = np.full(len(dataset.tweets), -1, np.int64)
+        self._place[used] = np.arange(len(used))
+        lengths = []
+        phase = Phase(progress, "tokenise", len(used), "tweets")
+        with file.open("wb") as out:
+            for start in range(0, len(used), _CHUNK):
+                rows = tokens.encode(texts_of(dataset, tokens, used[start : start + _CHUNK]))
+                out.write(np.concatenate(rows).tobytes())
+                lengths += [len(row) for row in rows]
+                phase.to(min(start + _CHUNK, len(used)))
+        self._ends = np.cumsum(lengths, dtype=np.int64)
+        self._ids = np.memmap(file, np.int32, mode="r") if lengths else np.zeros(0, np.int32)
+
+    def place(self, tweets: Rows) -> Rows:
+        """Places among the tweets in use."""
+        out: Rows = self._place[tweets]
+        return out
+
+    def rows(self, tweets: Rows) -> list[NDArray[np.int32]]:
+        """Token ids of tweets."""
+        places = self._place[tweets]
+        starts = np.where(places > 0, self._ends[places - 1], 0)
+        return [self._ids[a:b] for a, b in zip(starts.tolist(), self._ends[places].tolist(), strict=True)]
+
+
+class LiveBank:
+    """See the module."""
+
+    def __init__(self, table: TokenTable, tokens: Tokens) -> None:
+        self._table, self._tokens = table, tokens
+
+    def start_epoch(self, network: Network) -> None:
+        """Nothing to refresh."""
+
+    def vectors(self, network: Network, tweets: Rows, judged: NDArray[np.bool_]) -> Tensor:
+        """See `Bank`."""
+        ids, mask = self._tokens.pad_batch(self._table.rows(tweets))
+        device = network.device()
+        out: Tensor = network.text(ids.to(device), mask.to(device))
+        return out
+
+
+class RefreshedBank:
+    """See the module."""
+
+    def __init__(self, table: TokenTable, tokens: Tokens, width: int, progress: Progress) -> None:
+        self._table, self._tokens, self._progress = table, tokens, progress
+        self._vectors = np.zeros((len(table.used), width), np.float16)
+
+    def start_epoch(self, network: Network) -> None:
+        """Encode every tweet in use with the encoder as it is now."""
+        used = self._table.used
+        phase = Phase(self._progress, "refresh histories", len(used), "tweets")
+        for start in range(0, len(used), _CHUNK):
+            rows = self._table.rows(used[start : start + _CHUNK])
+            self._vectors[start : start + _CHUNK] = encode_rows(network.text, self._tokens, rows, fast=True)
+            phase.to(min(start + _CHUNK, len(used)))
+
+    def vectors(self, network: Network, tweets: Rows, judged: NDArray[np.bool_]) -> Tensor:
+        """See `Bank`. Without gradients the table serves the candidates too."""
+        device = network.device()
+        out = torch.from_numpy(self._vectors[self._table.place(tweets)].astype(np.float32)).to(device)
+        if torch.is_grad_enabled() and judged.any():
+            ids, mask = self._tokens.pad_batch(self._table.rows(tweets[judged]))
+            fresh = network.text(ids.to(device), mask.to(device))
+            out[torch.from_numpy(np.flatnonzero(judged)).to(device)] = fresh
+        return out
+
+
+class FrozenBank:
+    """See the module."""
+
+    def __init__(
+        self, dataset: Dataset, tokens: Tokens, network: Network, cache: TextCache, progress: Progress
+    ) -> None:
+        used = dataset.tweets_in_use()
+        phase = Phase(progress, "encode texts", len(used), "tweets")
+
+        def batches() -> Iterator[Sequence[str]]:
+            for start in range(0, len(used), _CHUNK):
+                yield texts_of(dataset, tokens, used[start : start + _CHUNK])
+
+        def encode(texts: list[str]) -> NDArray[np.float16]:
+            return encode_rows(network.text, tokens, tokens.encode(texts), fast=True)
+
+        for done in cache.fill(batches(), encode):
+            phase.to(done)
+        self._rows = np.full(len(dataset.tweets), -1, np.int64)
+        start = 0
+        for texts in batches():
+            self._rows[used[start : start + len(texts)]] = cache.rows(texts)
+            start += len(texts)
+        self._vectors = cache.vectors()
+
+    def start_epoch(self, network: Network) -> None:
+        """Nothing changes."""
+
+    def vectors(self, network: Network, tweets: Rows, judged: NDArray[np.bool_]) -> Tensor:
+        """See `Bank`."""
+        found = self._vectors[self._rows[tweets]].astype(np.float32)
+        return torch.from_numpy(found).to(network.device())

@@ -1,0 +1,96 @@
+"""From a recipe and texts to a tokeniser and an encoder's first weights, before any training.
+
+Knows nothing of exposures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.recipe import Bag, ModelConfig, RecipeError, Transformer
+from models.text import lsa
+from models.text.tokens import Tokens, clean, join_pieces, learn_wordpiece, read_vocabulary
+
+#: Texts from which a tokeniser and embeddings are learned: more no longer change them.
+SAMPLE = 200_000
+
+
+@dataclass(slots=True)
+class Prepared:
+    """`weights` go into `network.text`; empty where it starts at random. `architecture` as in the bundle."""
+
+    tokens: Tokens
+    architecture: dict[str, Any]
+    weights: dict[str, Tensor]
+
+
+def prepare_text(config: ModelConfig, sample: Sequence[str | list[int]], seed: int) -> Prepared:
+    """`sample` are up to SAMPLE of the log's texts or foreign token ids. Raises RecipeError."""
+    source = _source(config.source_vocabulary)
+    text = config.text
+    if isinstance(text, Transformer) and text.source:
+        from models.text.pretrained import load_pretrained
+
+        pretrained = load_pretrained(text.source)
+        weights = {f"encoder.{name}": value for name, value in pretrained.weights.items()}
+        return Prepared(
+            Tokens(pretrained.tokenizer, text.max_tokens, source), pretrained.architecture, weights
+        )
+    texts = _decoded(sample, source)
+    tokenizer = learn_wordpiece((clean(t) for t in texts), text.vocabulary)
+    tokens = Tokens(tokenizer, text.max_tokens, source)
+    match text:
+        case Transformer():
+            return Prepared(tokens, {}, {})
+        case Bag():
+            table = lsa.embeddings(tokens.encode(texts), tokens.size, text.width, seed)
+            return Prepared(tokens, {}, {"embedding.weight": torch.from_numpy(table)})
+
+
+def _decoded(sample: Sequence[str | list[int]], source: list[str]) -> list[str]:
+    texts = []
+    for text in sample:
+        if isinstance(text, str):
+            texts.append(text)
+        elif not source:
+            raise RecipeError(
+                "the log has `text_tokens`: name their vocabulary file in `model.source_vocabulary`"
+            )
+        else:
+            texts.append(join_pieces(source[i] for i in text if i < len(source)))
+    return texts
+
+
+def _source(path: str) -> list[str]:
+    if not path:
+        return []
+    try:
+        return read_vocabulary(Path(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"source vocabulary {path!r} can't be read: {error}") from error
+
+
+def freeze(text: nn.Module, config: Transformer | Bag) -> None:
+    """Stop gradients of what the recipe keeps as it is."""
+    if config.frozen:
+        text.requires_grad_(False)
+    elif isinstance(config, Transformer) and config.frozen_layers:
+        names = [name for name, _ in text.named_parameters()]
+        for name in names:
+            if ".embeddings." in name or any(f".layer.{i}." in name for i in range(config.frozen_layers)):
+                text.get_parameter(name).requires_grad_(False)
+
+
+def ragged(rows: Sequence[NDArray[np.int32]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Rows end to end, and where each begins and ends: offsets [n + 1]."""
+    offsets = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum([len(row) for row in rows], out=offsets[1:])
+    return np.concatenate(rows) if rows else np.zeros(0, np.int32), offsets
