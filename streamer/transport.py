@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import aiokafka
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import ConsumerStoppedError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
@@ -33,12 +34,14 @@ from streamer.stage import Record
 class Delivery:
     """One partition's records of one poll. Set `done` once nothing of them can be lost any more."""
 
-    __slots__ = ("done", "first", "next_offset", "partition", "records", "topic")
+    __slots__ = ("done", "first", "generation", "next_offset", "partition", "records", "topic")
 
-    def __init__(self, topic: str, partition: int, records: Sequence[Record]) -> None:
+    def __init__(self, topic: str, partition: int, records: Sequence[Record], generation: int = -1) -> None:
         self.topic = topic
         self.partition = partition
         self.records = records
+        #: Of the consumer group, when they were read: it grows with each rebalance.
+        self.generation = generation
         #: Offsets have gaps (compaction, transaction markers), so they are read from the records.
         self.first = records[0].offset
         self.next_offset = records[-1].offset + 1
@@ -82,6 +85,10 @@ class Ledger:
         self._open.clear()
 
 
+#: Between looks at whether a rebalance is over.
+_PAUSE_S = 0.02
+
+
 class Position(NamedTuple):
     """Where a partition is read and where it ends."""
 
@@ -116,12 +123,48 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             rebalance_timeout_ms=int(kafka.max_poll_interval_s * 1000),
         )
 
-    async def _fetch_records(self, *args: Any, **kwargs: Any) -> Mapping[TP, list[Delivery]]:
-        records = await super()._fetch_records(*args, **kwargs)
-        return {
-            TP(tp.topic, tp.partition): [Delivery(tp.topic, tp.partition, batch)]
-            for tp, batch in records.items()
-        }
+    async def _fetch_records(
+        self,
+        consumer: Any,
+        active_partitions: Any,
+        timeout: float,  # noqa: ASYNC109
+        max_records: int,
+    ) -> Mapping[TP, list[Delivery]]:
+        """Records that are there, else those that come within `timeout` seconds.
+
+        Taking records moves the consumer's position, so what is taken must be delivered or read again. Hence it
+        happens only while the flow is on, which is from the seek after a rebalance until the next one begins.
+        (Upstream may wait here through a rebalance, and take records before that seek or after it.)
+        """
+        fetcher = consumer._fetcher
+        for wait in (timeout, 0):
+            if consumer._closed or fetcher._closed:
+                raise ConsumerStoppedError
+            if not self.consumer.flow_active or fetcher._subscriptions.reassignment_in_progress:
+                await asyncio.sleep(_PAUSE_S)
+                break
+            with fetcher._subscriptions.fetch_context():
+                # With timeout 0 and no reassignment this awaits nothing.
+                records = await fetcher.fetched_records(active_partitions, timeout=0, max_records=max_records)
+                if records:
+                    generation = consumer._coordinator.generation
+                    return {
+                        TP(*tp): [Delivery(tp.topic, tp.partition, batch, generation)]
+                        for tp, batch in records.items()
+                    }
+                if wait:
+                    await self._new_data(fetcher, wait)
+        return {}
+
+    @staticmethod
+    async def _new_data(fetcher: Any, seconds: float) -> None:
+        waiter = fetcher._create_fetch_waiter()
+        try:
+            await asyncio.wait([waiter], timeout=seconds)
+            if waiter.done():
+                waiter.result()  # raises what the fetcher or the coordinator failed with
+        finally:
+            waiter.cancel()
 
     async def positions(self) -> dict[TP, Position]:
         """Ask the brokers where the assigned partitions end. Waits for as long as they do not answer."""
@@ -155,12 +198,11 @@ class Consumer(driver.Consumer):
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109
         """Poll once: one message per partition that had records."""
-        generation = self.app.consumer_generation_id
         records, _ = await self._wait_next_records(timeout)
         for tp, (delivery,) in (records or {}).items():
-            # What was fetched for an assignment that ended meanwhile is dropped: when the flow resumes, every
-            # partition is read again from its committed offset.
-            if self.should_stop or not self.flow_active or generation != self.app.consumer_generation_id:
+            # A rebalance has begun since, perhaps even ended: its seek takes back what is dropped here.
+            current = delivery.generation == self.app.consumer_generation_id
+            if self.should_stop or not self.flow_active or not current:
                 return
             self.ledger.add(tp, delivery)
             yield tp, self._to_message(tp, delivery)
@@ -178,7 +220,7 @@ class Consumer(driver.Consumer):
             delivery,
             None,
             tp=tp,
-            generation_id=self.app.consumer_generation_id,
+            generation_id=delivery.generation,
         )
 
     async def _drain_messages(self, fetcher: Any) -> None:
@@ -205,6 +247,7 @@ class Consumer(driver.Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Called with all partitions: the group rebalances eagerly."""
+        self.stop_flow()  # upstream forgets to when none was assigned
         await super().on_partitions_revoked(revoked)
         self.ledger.clear()
 

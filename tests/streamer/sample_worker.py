@@ -8,13 +8,13 @@ from __future__ import annotations
 import sys
 import time
 
-from streamer.settings import Settings
+from streamer.settings import Settings, SettingsError
 from streamer.stage import Batch, Group, Outputs
 from streamer.worker import run
 
 
 class Copy:
-    """Copies values with their key, and answers for the time each was published."""
+    """Copies values with their key, and answers for the time each batch was published."""
 
     name = "copy"
     topics: tuple[str, ...] = ("tweets",)
@@ -25,18 +25,20 @@ class Copy:
 
     def process(self, batch: Batch) -> Outputs:
         for record in batch.records:
-            if record.value == b"crash":
+            if record.value == b"crash" and "forgive" not in sys.argv:
                 raise RuntimeError("told to crash")
             if record.value is not None and record.value.startswith(b"sleep:"):
                 time.sleep(float(record.value[6:]))
-        return Outputs(
-            [Group("predictions", [r.key for r in batch.records], [r.value for r in batch.records])],
-            origins=[batch.records[0].timestamp],
-        )
+        keys, values = [r.key for r in batch.records], [r.value for r in batch.records]
+        return Outputs([Group("predictions", keys, values)], origins=[batch.records[0].timestamp])
 
     def close(self) -> None:
-        print("closed", flush=True)
+        """Nothing was taken."""
 
 
 if __name__ == "__main__":
-    sys.exit(run(Settings.load(), [Copy()]))
+    try:
+        settings = Settings.load()
+    except SettingsError as error:
+        sys.exit(str(error))
+    sys.exit(run(settings, [Copy()]))
