@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.events import Engagement, Follow, Tweet, User
+from models.events import Engagement, Follow, ScoreRequest, Tweet, User
 from models.serving import ServingModel
 from streamer.settings import Settings
 from tests.streamer.stages.rig import T0, FakeRecord, MemoryBackend, Rig
@@ -15,6 +15,8 @@ from tests.streamer.stages.rig import T0, FakeRecord, MemoryBackend, Rig
 TWEET = '{"tweet_id":"1","author_id":"2","created_at":%s,%s}'
 ENGAGEMENT = '{"user_id":"1","tweet_id":"2","action":"%s","at":%s}'
 NEXT_YEAR = 4_000_000_000_000
+
+TOPICS = (Tweet, Engagement, Follow, User, ScoreRequest)
 
 #: Topic, value, reason.
 BAD: list[tuple[str, bytes | None, str]] = [
@@ -67,10 +69,7 @@ BAD: list[tuple[str, bytes | None, str]] = [
     ("score-requests", b'{"tweet_ids":["404"],"shard":0,"deadline":1}', "unknown_tweet"),
     ("score-requests", None, "tombstone"),
 ]
-FIELDS = """
-    tweet_id author_id user_id follower_id created_at at text action
-    tweet_ids user_ids shard text_tokens kind author audience
-""".split()
+FIELDS = sorted({name for struct in TOPICS for name in struct.__struct_fields__})
 
 
 def good(rig: Rig, topic: str) -> bool:

@@ -1,0 +1,250 @@
+"""What only Redis does: keys and lifetimes, notices, outages."""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.state import affinity
+from models.state.stores import FOLLOWS, Pair
+from models.state.tweet import TweetRecord
+from models.state.user import UserState
+from streamer.local.redis import LocalRedis
+from streamer.settings import RedisSettings
+from streamer.stage import StageUnavailable
+from streamer.stores import Notices, RedisConnection, redis_stores
+
+FINGERPRINT = "0123456789abcdef"
+KEYS_MD = Path(__file__).parents[3] / "ops" / "keys.md"
+
+
+def fill(connection: RedisConnection) -> None:
+    """Use every method that writes."""
+    stores = redis_stores(connection, FINGERPRINT)
+    stores.tweets.claim([1], 60)
+    stores.tweets.put_new({1: TweetRecord("a", 0, (), np.zeros(2, np.float16)), 2**63 + 1: _tweet()})
+    stores.tweets.keep([2**63 + 1])
+    stores.users.put_many({"u": UserState()})
+    stores.vectors.put_many({"u": b"x"})
+    stores.audiences.change([(Pair("a", 0, "u"), FOLLOWS, True)])
+    stores.affinities.put_many({Pair("a", 0, "u"): affinity.empty()})
+    stores.authors.add([("a", "tweets", 1.0)])
+
+
+def _tweet() -> TweetRecord:
+    return TweetRecord("a", 0, (), np.zeros(2, np.float16))
+
+
+def lifetimes(connection: RedisConnection) -> dict[str, int]:
+    """Every key there is, with its time to live in seconds (-1: for ever)."""
+
+    def ask(client: Any) -> dict[str, int]:
+        return {key.decode(): client.ttl(key) for key in client.scan_iter()}
+
+    return connection.call(ask)
+
+
+def test_keys_and_lifetimes_are_as_documented(redis_url: str) -> None:
+    settings = RedisSettings(url=redis_url, tweet_ttl_s=100, engaged_tweet_ttl_s=200, user_ttl_s=300)
+    connection = RedisConnection(settings)
+    fill(connection)
+    found = lifetimes(connection)
+    connection.close()
+    assert found == {
+        "claim:0123456789ab:1": 60,
+        "tweet:0123456789ab:1": 100,
+        "tweet:0123456789ab:x8000000000000001": 200,
+        "user:u": 300,
+        "vector:0123456789ab:u": 300,
+        "audience:a:0": -1,
+        "affinity:a:0": 300,
+        "author:a": -1,
+    }
+    documented = re.findall(r"^\| `([^`]+)` \|", KEYS_MD.read_text(), re.M)
+    patterns = [re.sub(r"\{\w+\}", "*", key) for key in documented]
+    for key in found:
+        assert any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns), key
+    for pattern in patterns:
+        assert any(fnmatch.fnmatchcase(key, pattern) for key in [*found, "vectors:0123456789ab"]), pattern
+
+
+@pytest.mark.parametrize(
+    ("tweet", "engaged", "kept"),
+    [(0, 50, -1), (100, 0, -1), (100, 50, 50)],
+    ids=["all", "engaged", "neither"],
+)
+def test_zero_keeps_for_ever(redis_url: str, tweet: int, engaged: int, kept: int) -> None:
+    connection = RedisConnection(
+        RedisSettings(url=redis_url, tweet_ttl_s=tweet, engaged_tweet_ttl_s=engaged, user_ttl_s=0)
+    )
+    fill(connection)
+    found = lifetimes(connection)
+    connection.close()
+    assert found["tweet:0123456789ab:x8000000000000001"] == kept
+    assert found["tweet:0123456789ab:1"] == (tweet or -1)
+    assert found["user:u"] == found["affinity:a:0"] == found["vector:0123456789ab:u"] == -1
+
+
+def test_two_models_do_not_share_vectors(connection: RedisConnection) -> None:
+    one, other = redis_stores(connection, "a" * 16), redis_stores(connection, "b" * 16)
+    one.tweets.put_new({1: _tweet()})
+    one.vectors.put_many({"u": b"x"})
+    one.users.put_many({"u": UserState()})
+    assert other.tweets.get_many([1]) == [None]
+    assert other.vectors.get_many(["u"]) == [None]
+    assert other.users.get_many(["u"])[0] is not None
+
+
+def test_more_than_one_round_trip_takes(connection: RedisConnection) -> None:
+    stores = redis_stores(connection, FINGERPRINT)
+    users = {f"u{i}": str(i).encode() for i in range(10_000)}
+    stores.vectors.put_many(users)
+    assert stores.vectors.get_many(list(users)) == list(users.values())
+
+
+def test_a_claim_lapses(connection: RedisConnection) -> None:
+    stores = redis_stores(connection, FINGERPRINT)
+    assert stores.tweets.claim([1], 0.001) == [True]
+    deadline = time.monotonic() + 10
+    while stores.tweets.claim([1], 0.001) != [True]:
+        assert time.monotonic() < deadline
+
+
+class TestNotices:
+    @pytest.fixture
+    def notices(self, connection: RedisConnection) -> Iterator[Notices]:
+        notices = Notices(connection, FINGERPRINT)
+        yield notices
+        notices.close()
+
+    def heard(self, notices: Notices, count: int) -> list[str] | None:
+        """What came, once there are so many; None as soon as there was a gap."""
+        found: list[str] = []
+        deadline = time.monotonic() + 10
+        while len(found) < count:
+            assert time.monotonic() < deadline
+            more = notices.poll()
+            if more is None:
+                return None
+            found += more
+        return found
+
+    def ready(self, notices: Notices, stores: Any) -> None:
+        """Until what is published is heard; before, there is a gap."""
+        gaps = 0
+        deadline = time.monotonic() + 10
+        while not (heard := notices.poll()):
+            gaps += heard is None
+            stores.vectors.put_many({"again": b"x"})
+            assert time.monotonic() < deadline
+        assert gaps
+
+    def test_changed_users_are_told(self, connection: RedisConnection, notices: Notices) -> None:
+        stores = redis_stores(connection, FINGERPRINT)
+        self.ready(notices, stores)
+        stores.vectors.put_many({"ü": b"x", 'quo"te': b"x"})
+        stores.vectors.put_many({})
+        stores.vectors.put_many({"v": b"x"})
+        redis_stores(connection, "another model").vectors.put_many({"w": b"x"})
+        assert [user for user in self.heard(notices, 3) or () if user != "again"] == [
+            "ü",
+            'quo"te',
+            "v",
+        ]
+
+    def test_a_lost_connection_is_a_gap(self, connection: RedisConnection, notices: Notices) -> None:
+        stores = redis_stores(connection, FINGERPRINT)
+        self.ready(notices, stores)
+        connection.call(lambda client: client.execute_command("CLIENT", "KILL", "TYPE", "pubsub"))
+        self.ready(notices, stores)
+
+    def test_an_outage_seen_by_another_call_is_a_gap(
+        self, connection: RedisConnection, notices: Notices
+    ) -> None:
+        """A subscription can sleep through its server's restart; the data connection does not."""
+        self.ready(notices, redis_stores(connection, FINGERPRINT))
+        connection.outages += 1
+        assert notices.poll() is None
+
+    def test_over_a_cluster(self, cluster_server: str) -> None:
+        connection = RedisConnection(RedisSettings(url=cluster_server))
+        notices = Notices(connection, FINGERPRINT)
+        stores = redis_stores(connection, FINGERPRINT)
+        self.ready(notices, stores)
+        notices.close()
+        connection.close()
+
+
+class TestOutage:
+    @pytest.fixture
+    def server(self) -> Iterator[LocalRedis]:
+        with LocalRedis(appendonly=True) as server:
+            yield server
+
+    def test_is_waited_out_with_a_line_each_way(
+        self, server: LocalRedis, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        connection = RedisConnection(RedisSettings(url=server.url, timeout_s=2))
+        stores = redis_stores(connection, FINGERPRINT)
+        stores.vectors.put_many({"u": b"before"})
+        server.kill()
+        caplog.set_level(logging.INFO, logger="streamer.stores")
+        answers: list[list[bytes | None]] = []
+        asking = threading.Thread(target=lambda: answers.append(stores.vectors.get_many(["u"])))
+        asking.start()
+        deadline = time.monotonic() + 10
+        while not caplog.messages:
+            assert time.monotonic() < deadline
+        server.start()
+        asking.join(20)
+        assert answers == [[b"before"]]
+        assert connection.outages == 1
+        away, back = caplog.messages
+        assert f"Redis at {server.address} is away" in away
+        assert "is back after" in back
+        connection.close()
+
+    def test_that_lasts_ends_in_one_clear_line(self, server: LocalRedis) -> None:
+        server.kill()
+        connection = RedisConnection(RedisSettings(url=server.url, retry_s=0.3))
+        with pytest.raises(
+            StageUnavailable, match=r"stayed away for .* s .*: start it, or raise redis.retry_s"
+        ):
+            redis_stores(connection, FINGERPRINT).users.get_many(["u"])
+        assert "does not answer" in (connection.healthy() or "")
+        connection.close()
+
+    def test_does_not_hold_up_a_stop(self, server: LocalRedis) -> None:
+        server.kill()
+        connection = RedisConnection(RedisSettings(url=server.url, retry_s=600))
+        connection.interrupt()
+        with pytest.raises(StageUnavailable, match="stopped while"):
+            redis_stores(connection, FINGERPRINT).users.get_many(["u"])
+        connection.close()
+
+
+def test_a_refused_login_is_not_waited_for() -> None:
+    with LocalRedis(password="secret") as server:
+        for url, word in ((server.url, None), (server.url.replace("secret", "wrong"), "refuses us")):
+            connection = RedisConnection(RedisSettings(url=url, retry_s=600))
+            if word is None:
+                assert connection.healthy() is None
+                fill(connection)
+            else:
+                with pytest.raises(StageUnavailable, match=word) as caught:
+                    fill(connection)
+                assert "wrong" not in str(caught.value)
+            connection.close()
+        bare = RedisConnection(RedisSettings(url=f"redis://{server.address}/0", retry_s=600))
+        with pytest.raises(StageUnavailable, match=r"redis\.password"):
+            fill(bare)
+        bare.close()

@@ -1,0 +1,147 @@
+"""Every record, however it was put together, is the contract's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.events import Prediction, PredictionColumns
+from streamer.predictions import PredictionEncoder, ScoredTweet
+from streamer.settings import PredictionSettings
+
+FINGERPRINT = "0123456789abcdef"
+ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40) | st.sampled_from(
+    ['"', "\\", "a\nb", "\0", "ü", "😀", "}{", "a:b", "%", "1:2:3"]
+)
+heads = st.permutations(["retweet", "like", "reply", "quote"]).flatmap(
+    lambda order: st.integers(1, 4).map(lambda n: ["retweet", *[h for h in order if h != "retweet"]][:n])
+)
+chances = st.floats(0, 1, width=32)
+
+
+def encoder(names: list[str]) -> PredictionEncoder:
+    return PredictionEncoder(PredictionSettings(), names, FINGERPRINT)
+
+
+@given(st.data())
+def test_pairs(data: st.DataObject) -> None:
+    names = data.draw(heads.flatmap(st.permutations))
+    tweets = data.draw(
+        st.lists(st.builds(ScoredTweet, ids, ids, st.integers(0, 4 * 10**12)), min_size=1, max_size=3)
+    )
+    pairs = data.draw(st.lists(st.tuples(st.integers(0, len(tweets) - 1), ids, st.booleans()), max_size=6))
+    values = np.array(
+        [data.draw(st.lists(chances, min_size=len(names), max_size=len(names))) for _ in pairs], np.float32
+    ).reshape(-1, len(names))
+    made = encoder(names)
+    parts = np.array([made.user_part(user, cold) for _, user, cold in pairs], object)
+    index = np.array([tweet for tweet, _, _ in pairs], np.intp)
+    records = made.pairs(tweets, index, values, parts, 5)
+    assert len(records) == len(pairs)
+    for record, (place, user, cold), row in zip(records, pairs, values, strict=True):
+        found = msgspec.json.decode(record, type=Prediction)
+        tweet = tweets[place]
+        assert (found.tweet_id, found.user_id, found.author_id) == (tweet.tweet_id, user, tweet.author_id)
+        assert (found.cold, found.created_at, found.scored_at) == (cold, tweet.created_at, 5)
+        assert found.model == FINGERPRINT
+        for head in ("retweet", "like", "reply", "quote"):
+            value = getattr(found, head)
+            if head in names:
+                assert value == pytest.approx(row[names.index(head)], rel=1e-4, abs=1e-15)
+            else:
+                assert value is None
+
+
+@given(st.tuples(ids, ids), st.tuples(ids, ids))
+def test_an_id_says_tweet_and_user(one: tuple[str, str], other: tuple[str, str]) -> None:
+    made = encoder(["retweet"])
+
+    def identity(tweet: str, user: str) -> str:
+        part = np.array([made.user_part(user, False)], object)
+        (record,) = made.pairs(
+            [ScoredTweet(tweet, "a", 0)], np.zeros(1, np.intp), np.zeros((1, 1), np.float32), part, 0
+        )
+        return msgspec.json.decode(record, type=Prediction).id
+
+    assert (identity(*one) == identity(*other)) == (one == other)
+
+
+def test_a_plain_record_as_it_leaves() -> None:
+    made = encoder(["retweet", "like"])
+    parts = np.array([made.user_part("42", True)], object)
+    values = np.array([[0.012345678, 1.0]], np.float32)
+    assert made.pairs([ScoredTweet("7", "9", 1)], np.zeros(1, np.intp), values, parts, 2) == [
+        b'{"tweet_id":"7","author_id":"9","model":"0123456789abcdef","created_at":1,"scored_at":2,'
+        b'"id":"7:42:01234567","user_id":"42","cold":true,"retweet":0.012346,"like":1.0}'
+    ]
+
+
+def test_numbers_are_short() -> None:
+    """Five digits a number: with the 17 of a float, records would be half as long again."""
+    made = encoder(["retweet"])
+    values = np.random.default_rng(0).random((20_000, 1)).astype(np.float32) ** 4
+    parts = np.full(len(values), made.user_part("1", False), object)
+    records = made.pairs([ScoredTweet("1", "1", 1)], np.zeros(len(values), np.intp), values, parts, 1)
+    digits = [record.rpartition(b'"retweet":')[2][:-1].partition(b"e")[0] for record in records]
+    assert max(len(d.replace(b"0.", b"").replace(b".", b"").lstrip(b"0")) for d in digits) == 5
+
+
+class TestColumns:
+    @given(st.lists(st.tuples(st.integers(0, 2), ids, st.booleans(), chances), max_size=8))
+    def test_round_trip(self, pairs: list[tuple[int, str, bool, float]]) -> None:
+        pairs = sorted(pairs, key=lambda pair: pair[0])
+        tweets = [ScoredTweet(f"t{i}", "a:", i) for i in range(3)]
+        index = np.array([pair[0] for pair in pairs], np.intp)
+        users = np.array([pair[1] for pair in pairs], object)
+        cold = np.array([pair[2] for pair in pairs], np.bool_)
+        values = np.array([pair[3] for pair in pairs], np.float32).reshape(-1, 1)
+        records = list(encoder(["retweet"]).columns(tweets, index, values, users, cold, 9))
+        found: list[Any] = []
+        for key, value in records:
+            columns = msgspec.json.decode(value, type=PredictionColumns)
+            assert key == columns.tweet_id.encode()
+            assert columns.like is None
+            place = int(columns.tweet_id[1:])
+            assert columns.created_at == place
+            found += [
+                (place, user, is_cold, pytest.approx(chance, rel=1e-4, abs=1e-15))
+                for user, is_cold, chance in zip(columns.users, columns.cold, columns.retweet, strict=True)
+            ]
+        assert found == pairs
+
+    def test_a_record_stays_below_the_brokers_limit(self) -> None:
+        n = 10_000
+        users = np.array([f"{i:0128d}" for i in range(n)], object)
+        values = np.random.default_rng(0).random((n, 4)).astype(np.float32)
+        made = encoder(["retweet", "like", "reply", "quote"])
+        index, cold = np.zeros(n, np.intp), np.zeros(n, np.bool_)
+        records = list(made.columns([ScoredTweet("1", "2", 3)], index, values, users, cold, 4))
+        assert max(len(value) for _, value in records) < 900_000
+        columns = [msgspec.json.decode(value, type=PredictionColumns) for _, value in records]
+        assert sum(len(c.users) for c in columns) == n
+        assert len({c.id for c in columns}) == len(columns)
+
+
+class TestSelection:
+    values = np.array([[0.1], [0.9], [0.5], [0.5], [0.2], [0.3]], np.float32)
+    index = np.array([0, 0, 0, 1, 1, 1], np.intp)
+
+    def chosen(self, **settings: float) -> list[int]:
+        made = PredictionEncoder(PredictionSettings(**settings), ["retweet"], FINGERPRINT)  # type: ignore[arg-type]
+        chosen: list[int] = made.selected(self.index, self.values).tolist()
+        return chosen
+
+    def test_all(self) -> None:
+        assert self.chosen() == [0, 1, 2, 3, 4, 5]
+
+    def test_filters(self) -> None:
+        assert self.chosen(min_probability=0.3) == [1, 2, 3, 5]
+        assert self.chosen(top_k=1) == [1, 3]
+        assert self.chosen(top_k=2, min_probability=0.4) == [1, 2, 3]
+        assert self.chosen(min_probability=1.0, top_k=1) == []
+        assert self.chosen(top_k=100) == [0, 1, 2, 3, 4, 5]
