@@ -132,8 +132,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     ) -> Mapping[TP, list[Delivery]]:
         """Records that are there, else those that come within `timeout` seconds.
 
-        Taking records moves the consumer's position, so what is taken must be delivered or read again. Hence it
-        happens only while the flow is on, which is from the seek after a rebalance until the next one begins.
+        Taking records moves the consumer's position, so what is taken must be delivered or read again. Hence
+        it happens only while the flow is on, which is from the seek after a rebalance until the next begins.
         (Upstream may wait here through a rebalance, and take records before that seek or after it.)
         """
         fetcher = consumer._fetcher
