@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.events import HEADS
-from models.log import BATCH_ROWS, Format, LogWriter
+from models.log import BATCH_ROWS, EventLog, Format, LogWriter
+from models.recsys_write import write_recsys
 from models.world.generate import World
 from models.world.network import NEVER
 from models.world.optimum import describe
@@ -40,6 +41,7 @@ def write(
     | truth.parquet | the true probability of each action for each exposure; models must not read it |
     | world.json | configuration, sizes, base rates, Bayes optimum on the validation exposures |
     | recsys_train.tsv, recsys_valid.tsv | with `recsys`: the exposures in the RecSys Challenge 2020 format |
+    | recsys_train.vocab.txt, ... | and the vocabulary of its text tokens, a line per id |
 
     Raises `LogError` when the folder holds an event log and `overwrite` is not set.
     """
@@ -66,6 +68,10 @@ def write(
         "end_ms": world.config.end_ms,
         **describe(world),
     }
+    if recsys:
+        log_written = EventLog(path)
+        for part, table in log_written.exposures.items():
+            write_recsys(log_written, table, path / f"recsys_{part}.tsv")
     (path / "world.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return summary
 
