@@ -13,7 +13,9 @@ from streamer.cli.console import CommandGroup
 from streamer.cli.dead_letters import dead_letters
 from streamer.cli.doctor import doctor
 from streamer.cli.lag import lag
+from streamer.cli.model import evaluate, train
 from streamer.cli.publish import publish
+from streamer.cli.schemas import schemas
 from streamer.cli.simulate import simulate
 from streamer.cli.subscribe import subscribe
 from streamer.cli.topics import topics
@@ -45,7 +47,19 @@ def cli() -> None:
     """
 
 
-for _command in (dead_letters, doctor, lag, publish, simulate, subscribe, topics, worker):
+for _command in (
+    dead_letters,
+    doctor,
+    evaluate,
+    lag,
+    publish,
+    schemas,
+    simulate,
+    subscribe,
+    topics,
+    train,
+    worker,
+):
     cli.add_command(_command)
 
 

@@ -83,11 +83,11 @@ def publish(
 
     if rate and speedup:
         raise CommandError("--rate and --speedup both set the pace: give one of them")
-    source = open_source(file, topic)
     started = time.monotonic()
-    sent = _publish(source, Pace(rate, speedup), start, end, limit, dry_run, settings, out)
+    with open_source(file, topic) as source:
+        sent = _publish(source, Pace(rate, speedup), start, end, limit, dry_run, settings, out)
+        what, rejected = source.what, source.rejected
     seconds = time.monotonic() - started
-    rejected = source.rejected
     if not sent and rejected:
         reason = rejected.most_common(1)[0][0]
         raise CommandError(
@@ -96,7 +96,7 @@ def publish(
     out.json({"sent": sent, "rejected": rejected, "seconds": round(seconds, 3)})
     verb = "valid" if dry_run else "sent"
     counts = ", ".join(f"{n:,} {name}" for name, n in sent.items()) or "nothing"
-    out.say(f"[green]{verb}[/] {counts} in {duration(seconds)} (read as {source.what})")
+    out.say(f"[green]{verb}[/] {counts} in {duration(seconds)} (read as {what})")
     for reason, count in rejected.most_common(5):
         out.warn(f"{count:,} rows not sent: {reason}")
     out.next_step("streamer publish without --dry-run" if dry_run else "streamer subscribe --from-beginning")

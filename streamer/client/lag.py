@@ -6,18 +6,20 @@ Knows nothing of workers: it asks Kafka only, so it also sees stages that no wor
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient, OffsetSpec
 
-from streamer.client.connection import admin_client, raw_consumer
+from streamer.client.connection import ClientError, admin_client, raw_consumer
 from streamer.client.topics import STAGE_INPUTS, existing
 from streamer.settings import Settings
 
 #: Longest wait for the records whose ages are wanted.
 _AGE_TIMEOUT_S = 5.0
+#: Pause between two looks at a stage that is waited for. One look costs about 10 ms.
+_LOOK_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,32 @@ def lag(
         else replace(row, seconds=None if row.records else 0.0)
         for row in rows
     ]
+
+
+def wait_until_done(
+    admin: KafkaAdminClient,
+    settings: Settings,
+    stages: Sequence[str],
+    patience_s: float,
+    alive: Callable[[], None] = lambda: None,
+) -> None:
+    """Return once each stage, one after the other, has committed all that its topics hold.
+
+    Name them in the order in which data flow: a stage's outputs are there before it commits. `alive` is
+    called now and then, and raises when waiting has become pointless.
+    Raises `ClientError` when no stage got any further for `patience_s` seconds.
+    """
+    for stage in stages:
+        least, deadline = None, time.monotonic() + patience_s
+        while left := sum(row.records for row in _stage(admin, settings, stage)):
+            if least is None or left < least:
+                least, deadline = left, time.monotonic() + patience_s
+            if time.monotonic() > deadline:
+                raise ClientError(
+                    f"stage {stage} stands still: {left:,} records wait, none was done for {patience_s:.0f} s"
+                )
+            alive()
+            time.sleep(_LOOK_S)
 
 
 def _key(settings: Settings, row: PartitionLag) -> TopicPartition:

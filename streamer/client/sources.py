@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import msgspec
@@ -20,6 +23,9 @@ from models.events import Engagement, Follow, Prediction, ScoreRequest, Tweet, U
 from models.log import EventLog
 from models.log_columns import Exposure, LogError
 from models.log_tables import KINDS, open_table
+from models.read_report import ReadReport
+from models.recsys_convert import convert
+from models.x_api import read_x_api
 
 _TOPIC_OF: dict[type, str] = {
     User: "users",
@@ -58,24 +64,38 @@ class Source(Protocol):
         """Rows skipped by the latest pass, by reason."""
 
 
-def open_source(path: Path, topic: str | None = None) -> Source:
+@contextmanager
+def open_source(path: Path, topic: str | None = None) -> Iterator[Source]:
     """Open a file or folder of events; `topic` overrides what its contents say.
 
     Raises `LogError` when it is missing, unreadable or of no known shape.
     """
     if path.is_dir():
-        return _Log(path, topic)
+        yield _Log(path, topic)
+        return
     if not path.is_file():
         raise LogError(f"{path} does not exist: give a file of events or the folder of an event log")
     if path.suffix == ".parquet":
-        return _Table(path, topic or _shape_of(path, _parquet_columns(path)))
+        yield _Table(path, topic or _shape_of(path, _parquet_columns(path)))
+    elif _is_recsys(path):
+        with TemporaryDirectory(prefix="recsys-") as folder:
+            yield _Recsys(path, Path(folder), topic)
+    else:
+        yield _json_source(path, topic)
+
+
+def _json_source(path: Path, topic: str | None) -> Source:
     fields = _json_fields(path)
     if topic is None and fields is None:
         raise LogError(
             f"{path} is neither Parquet, JSON nor RecSys Challenge TSV: "
             "see `streamer publish --help` for what can be read"
         )
-    name = topic or _shape_of(path, fields or set())
+    fields = fields or set()
+    # A response, or a bare post: no event of ours has either field.
+    if topic in (None, "tweets", "users") and fields & {"data", "id"} and "tweet_id" not in fields:
+        return _XApi(path, topic)
+    name = topic or _shape_of(path, fields)
     if name == "score-requests":
         return _Requests(path)
     if path.suffix != ".jsonl":
@@ -119,6 +139,45 @@ class _Table:
         return self._table.rejected
 
 
+class _Recsys(_Log):
+    """RecSys Challenge rows, turned into an event log in `folder` first: they come in no order."""
+
+    def __init__(self, path: Path, folder: Path, topic: str | None) -> None:
+        self._converted = convert(path, folder).read[str(path)]
+        super().__init__(folder, topic)
+        self.what = f"RecSys Challenge rows ({', '.join(self._tables)})"
+
+    @property
+    def rejected(self) -> Counter[str]:
+        return super().rejected + _counted(self._converted)
+
+
+class _XApi:
+    """Responses and posts of X's API v2. They come newest first, so all are read before one is yielded."""
+
+    what = "X API v2 posts"
+
+    def __init__(self, path: Path, topic: str | None) -> None:
+        self._path = path
+        self._topic = topic
+        self._report = ReadReport()
+        self.rows: int | None = None
+
+    def events(self, start_ms: int | None, end_ms: int | None) -> Iterator[Timed]:
+        self._report = ReadReport()
+        events: list[Timed] = []
+        for event in read_x_api(self._path, self._report):
+            at, topic = (event.created_at, "tweets") if isinstance(event, Tweet) else (0, "users")
+            known = at == 0 or ((start_ms is None or at >= start_ms) and (end_ms is None or at < end_ms))
+            if known and self._topic in (None, topic):
+                events.append((at, topic, event))
+        yield from sorted(events, key=itemgetter(0))
+
+    @property
+    def rejected(self) -> Counter[str]:
+        return _counted(self._report)
+
+
 class _Requests:
     """Score requests, JSON lines. They have no time of their own."""
 
@@ -140,6 +199,22 @@ class _Requests:
                     yield 0, "score-requests", decode(line)
                 except (msgspec.DecodeError, UnicodeDecodeError) as error:
                     self.rejected[str(error)] += 1
+
+
+def _counted(report: ReadReport) -> Counter[str]:
+    """Reasons without the number of the line, counted; those that the report did not keep as one."""
+    counts = Counter(problem.partition(": ")[2] for problem in report.problems)
+    if more := report.unreadable - counts.total():
+        counts["other rows that can't be read"] = more
+    return counts
+
+
+def _is_recsys(path: Path) -> bool:
+    """Whether the first line has the separator of that format, also in a compressed file."""
+    if path.suffix in (".tsv", ".gz", ".bz2", ".zst"):
+        return True
+    with path.open("rb") as file:
+        return b"\x01" in file.readline(100_000)
 
 
 def _parquet_columns(path: Path) -> set[str]:

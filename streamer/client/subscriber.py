@@ -26,8 +26,11 @@ class _Either(msgspec.Struct):
 
 
 _either = msgspec.json.Decoder(_Either).decode
-_pair = msgspec.json.Decoder(Prediction).decode
-_columns = msgspec.json.Decoder(PredictionColumns).decode
+#: Decode a record of format `pair`, and a columnar one. Both raise `msgspec.DecodeError`.
+decode_pair = msgspec.json.Decoder(Prediction).decode
+decode_columns = msgspec.json.Decoder(PredictionColumns).decode
+#: Characters of the model's fingerprint in a prediction's id.
+_MODEL_CHARS = 8
 
 
 def is_columnar(value: bytes) -> bool:
@@ -35,20 +38,16 @@ def is_columnar(value: bytes) -> bool:
     return _either(value).users is not msgspec.UNSET
 
 
-def decode_columns(value: bytes) -> PredictionColumns:
-    """Decode a columnar record. Raises `msgspec.DecodeError`."""
-    return _columns(value)
-
-
 def decode(value: bytes) -> Iterator[Prediction]:
     """The predictions in one record, whichever its format. Raises `msgspec.DecodeError`."""
     if not is_columnar(value):
-        yield _pair(value)
+        yield decode_pair(value)
         return
-    columns = _columns(value)
+    columns = decode_columns(value)
     for i, user in enumerate(columns.users):
         yield Prediction(
-            id=columns.id,
+            # What the format `pair` would have called it.
+            id=f"{columns.tweet_id}:{_escaped(user)}:{columns.model[:_MODEL_CHARS]}",
             tweet_id=columns.tweet_id,
             user_id=user,
             author_id=columns.author_id,
@@ -61,6 +60,10 @@ def decode(value: bytes) -> Iterator[Prediction]:
             created_at=columns.created_at,
             scored_at=columns.scored_at,
         )
+
+
+def _escaped(user_id: str) -> str:
+    return user_id.replace("%", "%25").replace(":", "%3A")
 
 
 @dataclass(frozen=True)
