@@ -171,8 +171,9 @@ def parse_x_api(document: bytes, reject: Callable[[str], None]) -> Iterator[User
     posts = {post.id: post for post in [*includes.tweets, *own]}
     ids = {account.username.lower(): account.id for account in includes.users if account.username}
     media = {item.media_key: item.type for item in includes.media}
-    makers = [partial(_user, account) for account in includes.users]
-    for make in (*makers, *(partial(_tweet, post, posts, ids, media) for post in posts.values())):
+    makers: list[Callable[[], User | Tweet]] = [partial(_user, account) for account in includes.users]
+    makers += [partial(_tweet, post, posts, ids, media) for post in posts.values()]
+    for make in makers:
         try:
             yield make()
         except ValueError as error:
@@ -197,9 +198,7 @@ def _user(account: _Account) -> User:
 def _tweet(post: _Post, posts: dict[str, _Post], ids: dict[str, str], media: dict[str, str]) -> Tweet:
     if post.author_id is None or post.created_at is None:
         missing = "author_id" if post.author_id is None else "created_at"
-        raise ValueError(
-            f"post {post.id} lacks `{missing}`: ask the API for tweet.fields=author_id,created_at"
-        )
+        raise ValueError(f"post {post.id} lacks `{missing}`: request tweet.fields=author_id,created_at")
     referred = {reference.type: reference.id for reference in post.referenced_tweets}
     reference = next((name for name in _KINDS if name in referred), None)
     # The text of a retweet is cut off; the post it refers to has the whole.

@@ -67,5 +67,5 @@ def scores(acted: NDArray[np.bool_], probability: NDArray[np.floating[Any]]) -> 
         "auc": round(float(roc_auc_score(acted, p)), 5),
         "average_precision": round(float(average_precision_score(acted, p)), 5),
         "log_loss": round(loss, 6),
-        "rce": round(100 * (1 - loss / base), 3),
+        "rce": round(100 * (1 - loss / float(base)), 3),
     }

@@ -52,7 +52,7 @@ def line(**changes: str) -> str:
 
 
 def read(path: Path, report: ReadReport | None = None) -> list[dict[str, Any]]:
-    return pa.Table.from_batches(read_recsys(path, report)).to_pylist()
+    return list(pa.Table.from_batches(read_recsys(path, report)).to_pylist())
 
 
 def test_the_columns_are_the_challenges() -> None:
@@ -322,7 +322,7 @@ def test_the_vocabulary_spells_the_text_out_again() -> None:
     assert pieces[0] == "[CLS]"
     assert pieces[-1] == "[SEP]"
     assert "[UNK]" not in pieces
-    assert "".join(piece.removeprefix("##") for piece in pieces[1:-1]) == texts[0].replace(" ", "")
+    assert "".join(str(piece).removeprefix("##") for piece in pieces[1:-1]) == texts[0].replace(" ", "")
     assert build_tokenizer(reversed(texts)).get_vocab() == tokenizer.get_vocab()
 
 
