@@ -10,6 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from models.calibration import Curve, Floats
 from models.recipe import Calibration
 
+#: With fewer of either class a fitted curve is mostly noise, and the network's own logits are better.
+_ENOUGH = 100
+
 
 def fit_curve(
     kind: Calibration,
@@ -17,9 +20,9 @@ def fit_curve(
     labels: NDArray[np.bool_],
     weights: Floats | None = None,
 ) -> Curve:
-    """Fit a curve to held-out logits [n]. The identity where labels are of one class only."""
+    """Fit a curve to held-out logits [n]. The identity where either class is too rare to tell."""
     logits = np.asarray(logits, np.float64)
-    if kind == "none" or labels.all() or not labels.any():
+    if kind == "none" or min(labels.sum(), (~labels).sum()) < _ENOUGH:
         return Curve()
     if kind == "isotonic":
         return _isotonic(logits, labels, np.ones(len(logits)) if weights is None else weights)

@@ -53,13 +53,14 @@ class Loop:
         settings = self.recipe.training
         rows = np.arange(train.start, train.stop)
         self._fit_scales(rows)
+        self._start_at_base_rates(rows)
         steps = math.ceil(len(rows) / settings.batch)
         optimizer, schedule = self._optimizer(steps * settings.epochs, settings.warmup)
         weights = self._head_weights()
         best, best_epoch, kept = math.inf, 0, _copy(self.network)
         for epoch in range(1, settings.epochs + 1):
             self.bank.start_epoch(self.network)
-            order = np.random.default_rng((settings.seed, epoch)).permutation(rows)
+            order = self._order(rows, epoch)
             phase = Phase(self.progress, f"epoch {epoch}", len(rows), "exposures")
             self.network.train()
             total = torch.zeros((), device=self.network.device())
@@ -83,6 +84,16 @@ class Loop:
                 break
         self.network.load_state_dict(kept)
         return best_epoch
+
+    def _order(self, rows: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
+        """A new order for each epoch, in which the exposures of one user state stay together.
+
+        A batch then computes about a fifth of the histories that it would need in a plain shuffle.
+        """
+        rng = np.random.default_rng((self.recipe.training.seed, epoch))
+        users = self.dataset.exposures["user"][rows]
+        rank = rng.permutation(len(self.dataset.users))
+        return rows[np.lexsort((rng.permutation(len(rows)), rank[users]))]
 
     def _judge(self, held_out: slice, weights: Tensor) -> float:
         if held_out.start == held_out.stop:
@@ -109,7 +120,7 @@ class Loop:
         groups = [{"params": others, "lr": settings.learning_rate}]
         if mine:
             groups.append({"params": mine, "lr": rate})
-        optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+        optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
         rise = max(int(steps * warmup), 1)
 
         def factor(step: int) -> float:
@@ -128,6 +139,14 @@ class Loop:
         self.network.fit_scales(
             pairs, torch.from_numpy(np.ascontiguousarray(tweets["features"])), users["snapshot"]["stats"]
         )
+
+    def _start_at_base_rates(self, rows: NDArray[np.int64]) -> None:
+        """Begin where a model without features ends, or the first steps are spent on learning the rates."""
+        targets = targets_of(self.dataset.exposures[rows[:100_000]], self.heads, self.network.device())
+        rates = targets.rates.unsqueeze(1)
+        weights = torch.where(targets.labels.any(1, keepdim=True), 1.0, 1.0 / rates) * targets.known
+        mean = ((targets.labels * weights).sum(0) / weights.sum(0).clamp_min(1.0)).clamp(1e-6, 0.5)
+        self.network.start_at(mean.logit())
 
 
 def predict(

@@ -8,15 +8,18 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 _LINK: Final = re.compile(r"https?:\S*|t\.co/\S*")
 _SPACE: Final = re.compile(r"\s+")
+#: How the library marks the beginning of a word.
+_START: Final = "▁"
 _UNKNOWN: Final = "[UNK]"
 _SPECIAL: Final = ("[PAD]", _UNKNOWN, "[CLS]", "[SEP]", "[MASK]")
 
@@ -27,15 +30,33 @@ def clean(text: str) -> str:
 
 
 def learn_wordpiece(texts: Iterable[str], size: int) -> Tokenizer:
-    """A lower-casing WordPiece tokeniser of at most `size` entries, in BERT's layout."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token=_UNKNOWN, max_input_chars_per_word=64))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size, special_tokens=list(_SPECIAL), show_progress=False, min_frequency=2
+    """A lower-casing WordPiece tokeniser of about `size` entries, in BERT's layout.
+
+    The pieces are those of byte-pair encoding: the library's own WordPiece trainer breaks ties at random, and
+    the same log would give another model each time. Handles and hashtags are words with their sign.
+    """
+    normalizer = normalizers.BertNormalizer(lowercase=True)
+    words = pre_tokenizers.Split(Regex(r"[@#]?[\w]+|[^\w\s]"), behavior="removed", invert=True)
+    pairs = Tokenizer(models.BPE())
+    pairs.normalizer = normalizer
+    pairs.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.Metaspace(split=True)])
+    trainer = trainers.BpeTrainer(vocab_size=size, show_progress=False, min_frequency=2, limit_alphabet=1000)
+    pairs.train_from_iterator(texts, trainer)
+    pieces: dict[str, None] = dict.fromkeys(_SPECIAL)
+    for piece, _ in sorted(pairs.get_vocab().items(), key=itemgetter(1)):
+        start = piece.removeprefix(_START)
+        if len(piece) == 1:  # a letter of the alphabet may begin a word or go on with it
+            pieces[piece] = None
+        pieces[start if start != piece else f"##{piece}"] = None
+    pieces.pop("", None)
+    model = models.WordPiece(
+        {piece: i for i, piece in enumerate(pieces)}, unk_token=_UNKNOWN, max_input_chars_per_word=64
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = words
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.add_special_tokens(list(_SPECIAL))
     ids = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ids)
     return tokenizer
