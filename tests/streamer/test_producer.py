@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from kafka import KafkaConsumer
+from kafka.admin import KafkaAdminClient, NewTopic
+
+from streamer.partitions import partition_of
+from streamer.producer import KafkaUnavailable, Producer
+from streamer.settings import KafkaSettings, SettingsError
+from streamer.stage import Group
+
+if TYPE_CHECKING:
+    from streamer.local.kafka import LocalKafka
+
+
+@pytest.fixture
+def settings(kafka: LocalKafka, topic_prefix: str) -> KafkaSettings:
+    with KafkaAdminClient(bootstrap_servers=kafka.bootstrap) as admin:
+        small = {"max.message.bytes": "20000"}
+        admin.create_topics(
+            [
+                NewTopic(topic_prefix + "out", 3, 1),
+                NewTopic(topic_prefix + "small", 1, 1, topic_configs=small),
+            ]
+        )
+    return KafkaSettings(
+        bootstrap=kafka.bootstrap, topic_prefix=topic_prefix, outage_s=2, max_send_batch_bytes=50_000
+    )
+
+
+@pytest.fixture
+async def producer(settings: KafkaSettings) -> AsyncIterator[Producer]:
+    producer = Producer(settings)
+    await producer.start()
+    yield producer
+    await producer.stop()
+
+
+def read(settings: KafkaSettings, count: int) -> list[Any]:
+    with KafkaConsumer(
+        settings.topic("out"),
+        bootstrap_servers=settings.bootstrap,
+        auto_offset_reset="earliest",
+        consumer_timeout_ms=10_000,
+    ) as consumer:
+        return list(islice(consumer, count))
+
+
+async def send(producer: Producer, *groups: Group) -> int:
+    """Packed in a thread, as a stage does; the number of batches."""
+    packed = await asyncio.to_thread(producer.pack, groups)
+    await producer.send(packed)
+    return len(packed)
+
+
+async def test_records_arrive_whole_and_where_the_java_client_puts_them(
+    producer: Producer, settings: KafkaSettings
+) -> None:
+    keys = [b"user-%d" % number for number in range(5000)]
+    values = [key * 10 for key in keys]
+    # 500 kB in batches of 50 kB: several for each partition.
+    assert await send(producer, Group("out", keys, values, timestamp=1234, headers=[("h", b"v")])) > 9
+    records = await asyncio.to_thread(read, settings, len(keys))
+    assert {record.key: record.value for record in records} == dict(zip(keys, values, strict=True))
+    assert all(record.partition == partition_of(record.key, 3) for record in records)
+    assert {record.timestamp for record in records} == {1234}
+    assert list(records[0].headers) == [("h", b"v")]
+    for partition in range(3):
+        sent = [key for key in keys if partition_of(key, 3) == partition]
+        assert [record.key for record in records if record.partition == partition] == sent
+
+
+async def test_a_named_partition_tombstones_and_no_keys(producer: Producer, settings: KafkaSettings) -> None:
+    await send(producer, Group("out", [b"k", None], [None, b"v"], partition=2), Group("out", [], []))
+    records = await asyncio.to_thread(read, settings, 2)
+    assert [(record.partition, record.key, record.value) for record in records] == [
+        (2, b"k", None),
+        (2, None, b"v"),
+    ]
+
+
+async def test_groups_keep_their_order(producer: Producer, settings: KafkaSettings) -> None:
+    await send(producer, *(Group("out", [b"k"], [b"%d" % number], partition=0) for number in range(50)))
+    records = await asyncio.to_thread(read, settings, 50)
+    assert [record.value for record in records] == [b"%d" % number for number in range(50)]
+
+
+async def test_a_topic_that_is_missing_is_named_and_not_made(
+    producer: Producer, settings: KafkaSettings
+) -> None:
+    with pytest.raises(KafkaUnavailable, match=r"has no topic \S+nothing: run `streamer topics create`"):
+        await send(producer, Group("nothing", [b"k"], [b"v"]))
+    with KafkaAdminClient(bootstrap_servers=settings.bootstrap) as admin:
+        assert settings.topic("nothing") not in admin.list_topics()
+
+
+async def test_a_record_too_large_for_the_topic_is_told(producer: Producer) -> None:
+    with pytest.raises(
+        KafkaUnavailable, match=r"small refuses a batch of \d+ bytes: raise its `max.message.bytes`"
+    ):
+        await send(producer, Group("small", [b"k"], [b"v" * 30_000]))
+
+
+async def test_columns_of_different_length_are_a_mistake(producer: Producer) -> None:
+    with pytest.raises(ValueError, match="zip"):
+        await send(producer, Group("out", [b"a", b"b"], [b"v"], partition=0))
+
+
+async def test_a_kafka_that_is_away_is_told() -> None:
+    producer = Producer(KafkaSettings(bootstrap="127.0.0.1:1", outage_s=0.1))
+    with pytest.raises(KafkaUnavailable, match=r"127.0.0.1:1 did not answer for 0 s: is it running"):
+        await producer.start()
+
+
+async def test_a_missing_compression_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiokafka.codec.has_lz4", lambda: False)
+    with pytest.raises(SettingsError, match="pip install cramjam"):
+        await Producer(KafkaSettings(compression="lz4")).start()

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from streamer.settings import Settings, SettingsError
+
+EXAMPLE = Path(__file__).parents[2] / "ops" / "streamer.toml"
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("STREAMER_"):
+            monkeypatch.delenv(name)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "streamer.toml"
+    path.write_text(text)
+    return path
+
+
+def test_environment_goes_before_the_file_and_arguments_before_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(
+        tmp_path, 'device = "cpu"\nrequest_wait_s = 3\n[kafka]\nbootstrap = "file:1"\ntopic_prefix = "p."'
+    )
+    monkeypatch.setenv("STREAMER_CONFIG", str(path))
+    monkeypatch.setenv("STREAMER_KAFKA__BOOTSTRAP", "env:1, env:2")
+    monkeypatch.setenv("STREAMER_DEVICE", "cuda:0")
+    settings = Settings.load(device="auto")
+    assert settings.kafka.servers == ["env:1", "env:2"]
+    assert (settings.kafka.topic("tweets"), settings.request_wait_s, settings.device) == (
+        "p.tweets",
+        3,
+        "auto",
+    )
+
+
+def test_an_argument_names_the_file_before_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAMER_CONFIG", "/nowhere.toml")
+    assert Settings.load(write(tmp_path, 'device = "cpu"')).device == "cpu"
+    assert Settings.load(write(tmp_path, "")).device == "auto"
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ("devce = 1", "devce: Extra inputs"),
+        ("[kafka]\nbootstra = 'x'", "kafka.bootstra: Extra inputs"),
+        ("[http]\nport = 'many'", "http.port: Input should be a valid integer"),
+        ("[predictions]\nformat = 'csv'", "predictions.format: Input should be 'pair' or 'columnar'"),
+        ("[predictions]\nmin_probability = 2", "predictions.min_probability"),
+        ("[kafka]\nsecurity_protocol = 'SASL_SSL'", "needs `sasl_username`"),
+        ("[redis]\nurl = 'http://x'", "must start with redis://"),
+        ("[redis]\npassword = 'a'\npassword_file = 'b'", "not both"),
+        ("kafka = [", "is not TOML"),
+    ],
+)
+def test_mistakes_in_the_file_are_told(tmp_path: Path, toml: str, message: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        Settings.load(write(tmp_path, toml))
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["STREAMER_DEVCE", "STREAMER_KAFKA__BOOTSTRA", "STREAMER_KAFKAS__BOOTSTRAP"])
+def test_unknown_environment_variables_are_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "x")
+    with pytest.raises(SettingsError):
+        Settings.load()
+
+
+def test_a_missing_file_is_told() -> None:
+    with pytest.raises(SettingsError, match=r"cannot read settings file /nowhere\.toml"):
+        Settings.load("/nowhere.toml")
+
+
+def test_stages_come_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMER_STAGES", "embed, score")
+    assert Settings.load().stages == ("embed", "score")
+
+
+def test_secrets_are_given_to_clients_and_to_nobody_else(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hunter2\n")
+    settings = Settings.load(
+        kafka={
+            "security_protocol": "SASL_PLAINTEXT",
+            "sasl_username": "me",
+            "sasl_password_file": str(tmp_path / "secret"),
+        },
+        redis={"url": "rediss://:hunter2@host:1/0", "password": "hunter2"},
+    )
+    assert settings.kafka.aiokafka_config()["sasl_plain_password"] == "hunter2"
+    assert settings.kafka.kafka_python_config()["sasl_plain_password"] == "hunter2"
+    assert settings.redis.redis_config()["password"] == "hunter2"
+    assert "hunter2" not in repr(settings) + str(settings)
+
+
+def test_an_unreadable_secret_is_told() -> None:
+    kafka = Settings.load(
+        kafka={"security_protocol": "SASL_SSL", "sasl_username": "me", "sasl_password_file": "/nowhere"}
+    ).kafka
+    with pytest.raises(SettingsError, match=r"kafka\.sasl_password_file: cannot read /nowhere"):
+        kafka.aiokafka_config()
+
+
+def test_tls_files_that_do_not_work_are_told(tmp_path: Path) -> None:
+    kafka = Settings.load(kafka={"security_protocol": "SSL", "ssl_cafile": str(tmp_path / "none")}).kafka
+    with pytest.raises(SettingsError, match="cannot use the TLS files"):
+        kafka.aiokafka_config()
+    assert (
+        Settings.load(kafka={"security_protocol": "SSL"}).kafka.aiokafka_config()["ssl_context"] is not None
+    )
+
+
+def test_a_redis_cluster_is_asked_for_in_the_url() -> None:
+    redis = Settings.load(redis={"url": "redis://h:1/0?cluster=true&protocol=3"}).redis
+    assert redis.cluster
+    assert redis.redis_config()["url"] == "redis://h:1/0?protocol=3"
+    assert not Settings.load().redis.cluster
+
+
+def every_field(model: type[BaseModel]) -> list[tuple[str, str | None]]:
+    found = []
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found += [(f"{name}.{inner}", text) for inner, text in every_field(field.annotation)]
+        else:
+            found.append((name, field.description))
+    return found
+
+
+def test_every_setting_is_described() -> None:
+    assert [name for name, text in every_field(Settings) if not text] == []
+
+
+def test_the_example_names_every_setting_and_means_the_defaults(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text()
+    # Settings that are commented out have no default worth writing: paths and secrets.
+    uncommented = "\n".join(line.removeprefix("#: ") for line in text.splitlines())
+    tables = tomllib.loads(uncommented)
+    named = {
+        name if not isinstance(value, dict) else f"{name}.{inner}"
+        for name, value in tables.items()
+        for inner in (value if isinstance(value, dict) else [""])
+    }
+    assert named == {name for name, _ in every_field(Settings)}
+    assert Settings.load(EXAMPLE) == Settings.load()
