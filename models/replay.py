@@ -84,7 +84,7 @@ def replay(log: EventLog, exposures: Table, out: Path, progress: Progress = sile
             waiting = next(shown, None)
         state.flush()
         writer.finish({"skipped": dict(state.skipped + exposures.rejected), "rejected": _plain(log.rejected)})
-    phase.end()
+    phase.to(total)
     return Dataset(out)
 
 

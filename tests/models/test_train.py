@@ -1,0 +1,129 @@
+"""Training end to end, on a log whose rule is plain: people retweet tweets about what they retweeted before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from models.bundle import Bundle
+from models.evaluate import evaluate
+from models.events import Engagement, Follow, Tweet
+from models.log import LogError, LogWriter
+from models.progress import Step
+from models.recipe import (
+    Attention,
+    Bag,
+    ModelConfig,
+    RankerConfig,
+    Recipe,
+    TrainingConfig,
+    Transformer,
+    TweetConfig,
+)
+from models.train import train
+
+T = 1_700_000_000_000
+WORDS = {
+    "music": "song band guitar concert melody drums singer chorus".split(),
+    "sport": "goal match team league striker keeper penalty referee".split(),
+}
+
+
+def write_log(path: Path, tweets: int = 400, users: int = 12, like: bool = False) -> Path:
+    """Half of the users retweet music, the others sport; every tweet is shown to all."""
+    rng = np.random.default_rng(0)
+    exposures: dict[str, list[dict[str, Any]]] = {"train": [], "valid": []}
+    with LogWriter(path) as log:
+        for user in range(users):
+            log.write(Follow(follower_id=f"u{user}", author_id="ann", action="follow", at=0))
+        for i in range(tweets):
+            topic = list(WORDS)[rng.integers(2)]
+            text = " ".join(rng.choice(WORDS[topic], 5))
+            at = T + i * 600_000
+            log.write(Tweet(tweet_id=str(i), author_id=["ann", "bob"][i % 2], created_at=at, text=text))
+            for user in range(users):
+                fits = (user % 2 == 0) == (topic == "music")
+                acts = bool(rng.random() < (0.6 if fits else 0.02))
+                row = {"user_id": f"u{user}", "tweet_id": str(i), "shown_at": at, "retweet": acts}
+                if like:
+                    row["like"] = bool(rng.random() < 0.3)
+                exposures["train" if i < 0.8 * tweets else "valid"].append(row)
+                if acts:
+                    log.write(Engagement(user_id=f"u{user}", tweet_id=str(i), action="retweet", at=at + 1000))
+        for name, rows in exposures.items():
+            log.write_batch(f"exposures_{name}", pa.RecordBatch.from_pylist(rows))
+    return path
+
+
+def recipe(text: Bag | Transformer, **training: Any) -> Recipe:
+    settings: dict[str, Any] = {"epochs": 3, "batch": 256, "threads": 1} | training
+    model = ModelConfig(
+        text=text,
+        tweet=TweetConfig(dimensions=16, hidden=16, author_buckets=64, author_width=8, dropout=0.0),
+        user=Attention(heads=2, interests=4, dropout=0.0),
+        ranker=RankerConfig(hidden=32, hidden_last=16, dropout=0.0),
+    )
+    return Recipe(model=model, training=TrainingConfig(**settings))
+
+
+BAG = Bag(vocabulary=120, width=16)
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_log(tmp_path_factory.mktemp("log"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [BAG, Bag(vocabulary=120, width=16, frozen=True), Transformer(vocabulary=120, layers=1, width=32)],
+    ids=["bag", "frozen", "transformer"],
+)
+def test_the_rule_is_found(log: Path, tmp_path: Path, text: Bag | Transformer) -> None:
+    steps: list[Step] = []
+    result = train(log, tmp_path / "bundle", recipe(text), steps.append, cache=tmp_path / "cache")
+    assert result.heads == ("retweet",)
+    assert {"replay", "epoch 1"} <= {step.phase for step in steps}
+    found = evaluate(tmp_path / "bundle", log, report=tmp_path / "report").retweet
+    assert found.exposures == 80 * 12
+    assert found.auc > 0.8  # a guess has 0.5, the rule itself about 0.87
+    assert found.rce > 20
+    assert (tmp_path / "report" / "roc.png").stat().st_size > 1000
+    assert not list((tmp_path / "bundle").glob(".training*"))
+
+
+def test_the_same_seed_gives_the_same_bundle(log: Path, tmp_path: Path) -> None:
+    first = train(log, tmp_path / "a", recipe(BAG, epochs=1))
+    second = train(log, tmp_path / "b", recipe(BAG, epochs=1))
+    other = train(log, tmp_path / "c", recipe(BAG, epochs=1, seed=1))
+    assert first.fingerprint == second.fingerprint != other.fingerprint
+
+
+def test_every_labelled_action_has_a_head(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "log", tweets=60, like=True)
+    result = train(log, tmp_path / "bundle", recipe(BAG, epochs=1))
+    assert result.heads == ("retweet", "like")
+    assert set(Bundle.from_pretrained(tmp_path / "bundle").calibration) == {"retweet", "like"}
+    assert set(evaluate(tmp_path / "bundle", log).heads) == {"retweet", "like"}
+
+
+def test_one_class_only_is_an_error(tmp_path: Path) -> None:
+    with LogWriter(tmp_path / "log") as writer:
+        writer.write(Tweet(tweet_id="1", author_id="a", created_at=T, text="x"))
+        rows = [{"user_id": f"u{i}", "tweet_id": "1", "shown_at": T, "retweet": False} for i in range(20)]
+        writer.write_batch("exposures_train", pa.RecordBatch.from_pylist(rows))
+    with pytest.raises(LogError, match="nothing can be learned"):
+        train(tmp_path / "log", tmp_path / "bundle", recipe(BAG))
+
+
+def test_a_log_without_exposures_is_an_error(tmp_path: Path) -> None:
+    with LogWriter(tmp_path / "log") as writer:
+        writer.write(Tweet(tweet_id="1", author_id="a", created_at=T, text="x"))
+    with pytest.raises(LogError, match="which exposures to train on"):
+        train(tmp_path / "log", tmp_path / "bundle", recipe(BAG))
+    with pytest.raises(LogError, match="is not a folder"):
+        train(tmp_path / "nothing", tmp_path / "bundle", recipe(BAG))
