@@ -1,4 +1,4 @@
-"""Training end to end, on a log whose rule is plain: people retweet tweets about what they retweeted before."""
+"""Training end to end, on a log with a plain rule: people retweet what is like what they retweeted before."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from models.train import train
 
 T = 1_700_000_000_000
 WORDS = {
-    "music": "song band guitar concert melody drums singer chorus".split(),
-    "sport": "goal match team league striker keeper penalty referee".split(),
+    "music": ["song", "band", "guitar", "concert", "melody", "drums", "singer", "chorus"],
+    "sport": ["goal", "match", "team", "league", "striker", "keeper", "penalty", "referee"],
 }
 
 
