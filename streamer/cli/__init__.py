@@ -11,10 +11,12 @@ import rich_click as click
 from streamer import __version__
 from streamer.cli.console import CommandGroup
 from streamer.cli.dead_letters import dead_letters
+from streamer.cli.demo import demo
 from streamer.cli.doctor import doctor
 from streamer.cli.lag import lag
 from streamer.cli.model import evaluate, train
 from streamer.cli.publish import publish
+from streamer.cli.replay import replay
 from streamer.cli.schemas import schemas
 from streamer.cli.simulate import simulate
 from streamer.cli.subscribe import subscribe
@@ -49,10 +51,12 @@ def cli() -> None:
 
 for _command in (
     dead_letters,
+    demo,
     doctor,
     evaluate,
     lag,
     publish,
+    replay,
     schemas,
     simulate,
     subscribe,

@@ -154,9 +154,9 @@ def evaluate(
         }
     )
     rows = dict(metrics.heads)
-    rows |= {f"retweet, authors' size {i} of 5": row for i, row in enumerate(metrics.quintiles, 1)}
+    rows |= {f"retweet {i}/5": row for i, row in enumerate(metrics.quintiles, 1)}
     if metrics.cold is not None:
-        rows["retweet, unknown users"] = metrics.cold
+        rows["retweet cold"] = metrics.cold
     out.say(scores_table(rows))
     where = f"; plots are in {report}" if report is not None else ""
     out.say(f"model {metrics.model}{where}")
@@ -164,12 +164,14 @@ def evaluate(
 
 
 def scores_table(rows: Mapping[str, Scores]) -> Table:
-    """Figures as a table, a row each."""
+    """Figures as a table, a row each. `i/5` are fifths by the author's followers."""
+    from rich.box import SIMPLE
     from rich.table import Table
 
-    table = Table("", *("exposures", "positives", "AUC", "avg. precision", "RCE", "NRCE", "ECE"))
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = Table("", *("shown", "acted", "AUC", "AP", "RCE", "NRCE", "ECE"), box=SIMPLE, pad_edge=False)
+    for column in table.columns:
+        column.no_wrap = True
+        column.justify = "right" if column.header else "left"
     for name, row in rows.items():
         figures = (row.auc, row.average_precision, row.rce, row.nrce, row.ece)
         digits = (4, 4, 2, 4, 5)

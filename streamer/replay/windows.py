@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from kafka.admin import KafkaAdminClient
 
-from models.events import Engagement, Tweet
+from models.events import Engagement, Follow, Tweet, User
 from models.log import EventLog
 from models.log_columns import Event
 from models.progress import Phase
@@ -23,7 +23,13 @@ from streamer.settings import Settings
 
 #: A stage that does nothing for so long will not go on.
 PATIENCE_S = 120.0
-_TOPIC_OF = {"User": "users", "Follow": "follows", "Tweet": "tweets", "Engagement": "engagements"}
+#: The topic of each kind of event of a log.
+TOPIC_OF: dict[type[msgspec.Struct], str] = {
+    User: "users",
+    Follow: "follows",
+    Tweet: "tweets",
+    Engagement: "engagements",
+}
 _REST = ("users", "follows", "engagements")
 
 
@@ -92,7 +98,7 @@ class Windows:
     ) -> int:
         count = 0
         for count, event in enumerate(events, 1):
-            topic = _TOPIC_OF[type(event).__name__]
+            topic = TOPIC_OF[type(event)]
             self._publisher.send(topic, change(event))
             self.sent[topic] += 1
             if not count % 256:
