@@ -9,6 +9,7 @@ the web server and the watchdog, and stops them in the order that loses and repe
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import tempfile
@@ -190,6 +191,7 @@ class WorkerApp(_App):
         for app in self.stages:
             self.add_dependency(app)  # so that a crash of the one is a crash of all
         await asyncio.gather(*(app.maybe_start() for app in self.stages))
+        _relax_garbage_collection()
         self.add_future(lag.monitor([(app.behind, app.consumer) for app in self.stages]))
         self.watchdog.start()
         if self.on_startup_finished:
@@ -217,6 +219,17 @@ class WorkerApp(_App):
         ailments = await asyncio.gather(*(app.runner.ailment() for app in self.stages))
         wrong = {app.name: ailment for app, ailment in zip(self.stages, ailments, strict=True) if ailment}
         return {app.name: "not a member of its group yet" for app in self.stages if not app.joined} | wrong
+
+
+def _relax_garbage_collection() -> None:
+    """Keep Python's cycle collector from walking models and imports over and over.
+
+    Batches are many short-lived objects without cycles: with the default thresholds (700, 10, 10) collecting
+    took 40 % of the transport's time per record (2.6 us with, 1.65 us without what is frozen here).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def _give_up() -> None:

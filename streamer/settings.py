@@ -103,8 +103,7 @@ class KafkaSettings(Group):
     outage_s: Seconds = 60.0
     """How long Kafka may stay away before the worker gives up and exits non-zero."""
     isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed"
-    """Whether records of transactions that are open or were aborted are read; the mock broker needs
-    `read_uncommitted`."""
+    """Whether records of transactions that are open or were aborted are left out, or read too."""
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
     """Compression of the records sent; all but gzip need the cramjam package, here and at readers."""
     max_send_batch_bytes: int = Field(default=512 * 2**10, ge=2**10, le=900_000)

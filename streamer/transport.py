@@ -4,7 +4,7 @@ Registered as `batch` in the entry-point group `faust.transports`, so `faust.App
 uses it. It replaces two parts of Faust's aiokafka driver and keeps the rest (thread, rebalances, commits):
 
 * **Reading.** A stock agent costs about 0.25 ms per event. Here a poll yields one event per partition, its
-  value a `Delivery`: the list of aiokafka's own records, untouched.
+  value a `Delivery`: the list of records as aiokafka's parser made them.
 * **Committing.** Upstream commits what Faust believes acked, and that loses records: an event that is skipped
   while a rebalance or a stop suspends the flow counts as acked, and the bookkeeping of offset gaps
   takes in offsets that were read but not processed. Here a `Ledger` keeps the deliveries of each
@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import aiokafka
+from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import ConsumerStoppedError
 from faust.transport.drivers import aiokafka as driver
@@ -96,6 +97,20 @@ class Position(NamedTuple):
     end: int  # offset after the last record that can be read
 
 
+def _keep_as_parsed(fetcher: Any) -> None:
+    """Have what was fetched handed over as aiokafka's parser (in C) makes it.
+
+    aiokafka would copy every record into a dataclass with three more fields: 0.65 us of 1.65 us a record.
+    """
+    for result in fetcher._records.values():
+        if isinstance(result, FetchResult) and result.has_more():
+            result._partition_records._consumer_record = _as_it_is
+
+
+def _as_it_is(_: object, record: Record) -> Record:
+    return record
+
+
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread with aiokafka's consumer."""
 
@@ -144,6 +159,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 await asyncio.sleep(_PAUSE_S)
                 break
             with fetcher._subscriptions.fetch_context():
+                _keep_as_parsed(fetcher)
                 # With timeout 0 and no reassignment this awaits nothing.
                 records = await fetcher.fetched_records(active_partitions, timeout=0, max_records=max_records)
                 if records:
