@@ -65,10 +65,10 @@ class TweetConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
         16_384
     )
     author_width: Annotated[Size, Meta(description="Length of an author's embedding.")] = 32
-    dropout: Annotated[Rate, Meta(description="Dropout of inputs and hidden layer while training.")] = 0.1
+    dropout: Annotated[Rate, Meta(description="Dropout of inputs and hidden layer while training.")] = 0.3
     author_dropout: Annotated[
         Rate, Meta(description="Authors made unknown while training, so that new ones work.")
-    ] = 0.1
+    ] = 0.2
 
 
 class Attention(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="attention"):
@@ -80,8 +80,8 @@ class Attention(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
     interest_kind: Annotated[
         Literal["items", "codes"], Meta(description="The last engaged tweets, or learned attention codes.")
     ] = "items"
-    dropout: Annotated[Rate, Meta(description="Dropout while training.")] = 0.1
-    item_dropout: Annotated[Rate, Meta(description="Engagements left out while training.")] = 0.0
+    dropout: Annotated[Rate, Meta(description="Dropout while training.")] = 0.2
+    item_dropout: Annotated[Rate, Meta(description="Engagements left out while training.")] = 0.1
 
 
 UserConfig = Attention
@@ -92,13 +92,13 @@ class RankerConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
 
     hidden: Annotated[Size, Meta(description="Width of the joint layer.")] = 128
     hidden_last: Annotated[Size, Meta(description="Width of the layer before the heads.")] = 64
-    dropout: Annotated[Rate, Meta(description="Dropout while training.")] = 0.1
+    dropout: Annotated[Rate, Meta(description="Dropout while training.")] = 0.3
 
 
 class ModelConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """What the model is made of."""
 
-    text: Annotated[TextConfig, Meta(description="The text encoder, by `type`.")] = Transformer()
+    text: Annotated[TextConfig, Meta(description="The text encoder, by `type`.")] = Bag()
     tweet: TweetConfig = TweetConfig()
     user: Annotated[UserConfig, Meta(description="The user encoder, by `type`.")] = Attention()
     ranker: RankerConfig = RankerConfig()
@@ -112,10 +112,10 @@ class TrainingConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     """How the model is trained."""
 
     seed: Annotated[int, Meta(ge=0, description="Of initialisation, order and dropout.")] = 0
-    epochs: Annotated[Size, Meta(description="Most passes over the exposures.")] = 12
+    epochs: Annotated[Size, Meta(description="Most passes over the exposures.")] = 6
     patience: Annotated[
         Size, Meta(description="Stop after this many epochs without a better held-out loss.")
-    ] = 3
+    ] = 2
     batch: Annotated[Size, Meta(description="Exposures in a step.")] = 1024
     learning_rate: Annotated[
         float, Meta(gt=0, description="Peak of AdamW, for all but the text encoder.")
