@@ -90,9 +90,7 @@ def test_weights_of_another_shape_are_refused(bundle: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_save_that_is_cut_off_leaves_no_valid_bundle(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_save_that_is_cut_off_leaves_no_valid_bundle(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = Bundle.from_pretrained(bundle)
     monkeypatch.setattr("models.bundle.save_file", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):

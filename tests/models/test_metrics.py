@@ -36,9 +36,9 @@ def test_one_class_leaves_open_what_cannot_be_said() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.booleans(), st.floats(0.01, 0.99), st.integers(1, 4)), min_size=2, max_size=30).filter(
-        lambda rows: 0 < sum(row[0] for row in rows) < len(rows)
-    )
+    st.lists(
+        st.tuples(st.booleans(), st.floats(0.01, 0.99), st.integers(1, 4)), min_size=2, max_size=30
+    ).filter(lambda rows: 0 < sum(row[0] for row in rows) < len(rows))
 )
 def test_a_weight_is_so_many_copies(rows: list[tuple[bool, float, int]]) -> None:
     labels, p, weights = (np.array(column) for column in zip(*rows, strict=True))
