@@ -192,7 +192,7 @@ class WorkerApp(_App):
             self.add_dependency(app)  # so that a crash of the one is a crash of all
         await asyncio.gather(*(app.maybe_start() for app in self.stages))
         _relax_garbage_collection()
-        self.add_future(lag.monitor([(app.behind, app.consumer) for app in self.stages]))
+        self.add_future(lag.monitor([(app.behind, app.consumer) for app in self.stages], self.settings.kafka))
         self.watchdog.start()
         if self.on_startup_finished:
             await self.on_startup_finished()

@@ -9,18 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from faust.types import TP
 
 from streamer import metrics
+from streamer.settings import KafkaSettings
 from streamer.transport import Ledger, Position, age_s
 
 logger = logging.getLogger(__name__)
 
 #: How often the brokers are asked.
 INTERVAL_S = 2.0
+#: An answer takes 10 ms; brokers that keep every stage waiting for so long are away.
+SILENT_S = 3.0
 
 
 class Consumer(Protocol):
@@ -75,15 +78,50 @@ class Lag:
         metrics.lag_seconds.labels(self.stage).set(self.seconds)
 
 
-async def monitor(lags: Iterable[tuple[Lag, Consumer]]) -> None:
+class Outage:
+    """Says in one line that Kafka went away, and in one that it is back: aiokafka says neither.
+
+    It is away when none of `asking` who ask gets an answer.
+    """
+
+    def __init__(self, asking: int, bootstrap: str, patience_s: float) -> None:
+        self._asking, self._bootstrap, self._patience_s = asking, bootstrap, patience_s
+        self._silent: set[str] = set()
+        self._since: float | None = None
+
+    def silent(self, stage: str) -> None:
+        """The stage has waited for `SILENT_S`."""
+        self._silent.add(stage)
+        if self._since is None and len(self._silent) == self._asking:
+            self._since = time.monotonic() - SILENT_S
+            logger.warning(
+                "Kafka at %s does not answer; waiting up to %g s for it", self._bootstrap, self._patience_s
+            )
+
+    def answered(self, stage: str) -> None:
+        """The stage has its answer."""
+        self._silent.discard(stage)
+        if self._since is not None:
+            away = time.monotonic() - self._since
+            logger.info("Kafka at %s answers again after %.1f s", self._bootstrap, away)
+            self._since = None
+
+
+async def monitor(lags: Sequence[tuple[Lag, Consumer]], kafka: KafkaSettings) -> None:
     """Measure for ever, every stage on its own: one that does not answer does not hide the others."""
+    outage = Outage(len(lags), kafka.bootstrap, kafka.outage_s)
+    loop = asyncio.get_running_loop()
 
     async def one(lag: Lag, consumer: Consumer) -> None:
         while True:
+            silence = loop.call_later(SILENT_S, outage.silent, lag.stage)
             try:
                 await lag.measure(consumer)
+                outage.answered(lag.stage)
             except Exception as error:  # the watchdog acts when measurements stay away
                 logger.warning("%s: lag not measured: %s: %s", lag.stage, type(error).__name__, error)
+            finally:
+                silence.cancel()
             await asyncio.sleep(INTERVAL_S)
 
     await asyncio.gather(*(one(lag, consumer) for lag, consumer in lags))

@@ -9,8 +9,9 @@ from streamer.errors import StreamerError
 
 #: Libraries whose INFO is about their own insides.
 _QUIET = ("aiokafka", "faust", "mode", "asyncio", "aiohttp", "transformers")
-#: aiokafka reports a failed fetch 10 times a second, per partition: as often as this is enough.
-_REPEAT_S = 5.0
+#: While a broker is away aiokafka reports 300 failures a second. `streamer.lag` says what has happened; these
+#: only say how it showed.
+_REPEAT_S = 60.0
 
 
 class _Once(logging.Filter):

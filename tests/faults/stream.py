@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import pytest
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 
 from models.events import Engagement, Follow, Prediction, Tweet
 from streamer.client import topics
 from streamer.client.connection import admin_client, raw_consumer
 from streamer.client.lag import wait_until_done
-from streamer.client.publisher import Publisher, publisher
+from streamer.client.publisher import publisher
 from streamer.client.subscriber import decode_pair, stand_at
 from streamer.local.worker import LocalWorker
 from streamer.settings import KafkaSettings, RedisSettings, Settings
@@ -83,15 +83,35 @@ def readers_of(tweet: Tweet) -> list[str]:
 
 
 class Stream:
-    """Publishes, and reads `predictions` from the beginning. Made by `stream`."""
+    """Publishes, and reads `predictions` from the beginning. A context, to be left while Kafka is away:
+    kafka-python leaks a socket for each connection that is refused.
+    """
 
-    def __init__(self, settings: Settings, sender: Publisher, consumer: KafkaConsumer, admin: Any) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
         #: All records of a pair, in the order in which they were read.
         self.found: dict[Pair, list[Prediction]] = {}
         self.expected: set[Pair] = set()
         self.published: list[Tweet] = []
-        self._sender, self._consumer, self._admin = sender, consumer, admin
+        self._positions: dict[TopicPartition, int] = {}
+        self._clients = ExitStack()
+
+    def __enter__(self) -> Self:
+        topics.create(self.settings)
+        enter = self._clients.enter_context
+        self._sender = enter(publisher(self.settings))
+        self._admin = enter(admin_client(self.settings))
+        # 8 records at a time would be for the workers only.
+        self._consumer = enter(raw_consumer(self.settings, max_poll_records=5_000))
+        topic, count = self.settings.kafka.topic("predictions"), self.settings.kafka.partitions
+        stand_at(self._consumer, [TopicPartition(topic, number) for number in range(count)], beginning=True)
+        for partition, position in self._positions.items():
+            self._consumer.seek(partition, position)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._positions = {key: self._consumer.position(key) for key in self._consumer.assignment()}
+        self._clients.close()
 
     def follow(self, alive: Callable[[], None]) -> None:
         """Publish who follows whom, and have it done."""
@@ -177,20 +197,6 @@ class Stream:
 def values(prediction: Prediction) -> Mapping[str, float | None]:
     """The probabilities of a prediction."""
     return {head: getattr(prediction, head) for head in ("retweet", "like", "reply", "quote")}
-
-
-@contextmanager
-def stream(settings: Settings) -> Iterator[Stream]:
-    """Create the topics, and connect."""
-    topics.create(settings)
-    with (
-        publisher(settings) as sender,
-        raw_consumer(settings, max_poll_records=5_000) as consumer,
-        admin_client(settings) as admin,
-    ):
-        topic, count = settings.kafka.topic("predictions"), settings.kafka.partitions
-        stand_at(consumer, [TopicPartition(topic, number) for number in range(count)], beginning=True)
-        yield Stream(settings, sender, consumer, admin)
 
 
 def all_alive(workers: Iterable[LocalWorker]) -> Callable[[], None]:

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,7 +17,7 @@ import redis
 
 from streamer.local.redis import LocalRedis
 from streamer.local.worker import LocalWorker
-from tests.faults.stream import Stream, all_alive, settings_for, stream
+from tests.faults.stream import Stream, all_alive, settings_for
 from tests.models.tiny import tiny_bundle
 from tests.streamer.processes import eventually
 
@@ -40,7 +40,7 @@ class Claims:
     """
 
     def __init__(self, client: redis.Redis) -> None:
-        self._told = client.pubsub()
+        self._told = client.pubsub()  # type: ignore[no-untyped-call]
         self._told.subscribe("__keyevent@0__:set")
         self.count: Counter[str] = Counter()
 
@@ -73,7 +73,7 @@ def crew(
         client.flushall()
     tiny_bundle(folder / "bundle")
     settings = settings_for(kafka.bootstrap, redis_server.url, folder / "bundle", f"once{os.getpid()}.")
-    with stream(settings) as flow, ExitStack() as stack:
+    with Stream(settings) as flow, ExitStack() as stack:
         workers = [LocalWorker(settings, folder / f"worker{number}") for number in range(2)]
         for worker in workers:
             stack.callback(worker.close)
@@ -86,7 +86,7 @@ def crew(
 def test_a_worker_killed_three_times(
     crew: tuple[Stream, list[LocalWorker]],
     redis_server: LocalRedis,
-    record_property: pytest.RecordProperty,
+    record_property: Callable[[str, object], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     flow, (victim, survivor) = crew

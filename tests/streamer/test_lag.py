@@ -6,7 +6,7 @@ import pytest
 from faust.types import TP
 from prometheus_client import REGISTRY
 
-from streamer.lag import Lag
+from streamer.lag import SILENT_S, Lag, Outage
 from streamer.transport import Delivery, Ledger, Position
 
 A, B = TP("p.tweets", 0), TP("p.tweets", 1)
@@ -72,3 +72,23 @@ async def test_measuring_asks_and_counts_the_answers() -> None:
     lag = Lag("lagging", "p.")
     await lag.measure(Consumer())
     assert (lag.records, lag.measured) == (2, 1)
+
+
+def test_an_outage_is_told_once_and_so_is_its_end(
+    clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    outage = Outage(2, "broker:9092", 60.0)
+    outage.silent("score")
+    assert not caplog.messages  # only one stage waits: that is not Kafka
+    outage.silent("embed")
+    outage.silent("score")
+    clock[0] += 7
+    outage.answered("score")
+    outage.answered("embed")
+    assert caplog.messages == [
+        "Kafka at broker:9092 does not answer; waiting up to 60 s for it",
+        f"Kafka at broker:9092 answers again after {7 + SILENT_S:.1f} s",
+    ]
+    outage.silent("score")
+    assert len(caplog.messages) == 2

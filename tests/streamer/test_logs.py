@@ -29,7 +29,7 @@ def test_a_library_repeats_itself_only_now_and_then(
     library = logging.getLogger("aiokafka.consumer.fetcher")
     for _ in range(40):
         library.error("Failed fetch from %s", 1)
-        now[0] += 0.125
+        now[0] += 1.5
     library.error("something else")
     library.error("Failed fetch from %s", 2)
     lines = [line.split(": ", 1)[1] for line in capsys.readouterr().err.splitlines()]
