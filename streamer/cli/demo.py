@@ -64,8 +64,8 @@ def demo(seconds: float, seed: int, keep: Path | None, out: Output, **sizes: Any
         out.next_step(f"streamer evaluate {keep}/bundle {keep}/world")
     else:
         out.next_step(
-            "on your own data: streamer train LOG --out bundle, docker compose up, "
-            "streamer topics create, streamer worker --bundle bundle, streamer publish FILE, streamer subscribe"
+            "on your own data: streamer train LOG --out bundle, docker compose up, streamer topics create, "
+            "streamer worker --bundle bundle, streamer publish FILE, streamer subscribe"
         )
 
 

@@ -31,6 +31,9 @@ from streamer.settings import KafkaSettings, PredictionSettings, RedisSettings, 
 
 #: Loading what happened before the stream: windows of three days, of which each takes 0.5 s.
 _WINDOW_MS = 3 * 86_400_000
+#: The rest of the world takes at least so long: the mock broker hands out a partition's batches one
+#: by one, so workers cannot catch up by taking many records at once, as they do with a real one.
+_WHOLE_S = 60.0
 #: Called again and again while streaming, with the share of the stream that is published.
 Tick = Callable[[Live, float], None]
 
@@ -65,7 +68,9 @@ def run(config: WorldConfig, folder: Path, seconds: float, progress: Progress, t
     bundle = learn(world, folder / "bundle", progress, seed=config.seed).bundle
     exposures, truth = world.shown()
     live = Live(exposures, world.handles)
-    with _stack(bundle) as settings, LocalWorker(settings) as worker:
+    phase = Phase(progress, "start broker, Redis, worker", 3, "servers")
+    with _stack(bundle) as settings, LocalWorker(settings, threads=1) as worker:
+        phase.to(3)
         sent, cut_short = _stream(world, live, settings, worker, seconds, progress, tick)
         computed = int(worker.metrics()["streamer_embeddings_computed_total"])
         buried = next(state.records for state in topics.describe(settings) if state.name == "dead-letters")
@@ -136,7 +141,9 @@ def _stream(
         past.load(None, world.split_ms, _WINDOW_MS, phase)
         phase.end()
         events = list(log.events(world.split_ms))
-        pace = Pace(rate=len(events) / seconds)
+        rate = len(events) / max(seconds, _WHOLE_S)
+        events = events[: round(rate * seconds)]
+        pace = Pace(rate=rate)
         try:
             for number, (_, event) in enumerate(events, 1):
                 pace.wait()

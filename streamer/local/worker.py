@@ -28,14 +28,18 @@ _TIMEOUT_S = 5.0
 class LocalWorker(LocalServer):
     """`streamer worker` with these settings. Started means ready: model loaded, partitions assigned.
 
-    The port is that of `/metrics`; `settings.http` does not count.
+    The port is that of `/metrics`; `settings.http` does not count. `threads` are torch's for one operation:
+    they spin while they wait, so on a machine shared with others one may be faster than many.
     """
 
     name = "worker"
     start_timeout = 120.0
 
-    def __init__(self, settings: Settings, data_dir: Path | None = None) -> None:
+    def __init__(
+        self, settings: Settings, data_dir: Path | None = None, *, threads: int | None = None
+    ) -> None:
         super().__init__(data_dir, free_port())
+        self._threads = threads
         http = settings.http.model_copy(update={"host": HOST, "port": self.port})
         bundle = settings.bundle.resolve() if settings.bundle else None
         self._settings = settings.model_copy(update={"http": http, "bundle": bundle})
@@ -52,6 +56,7 @@ class LocalWorker(LocalServer):
             *(part for name in mine for part in ("-u", name)),
             f"{CONFIG_ENV}={file}",
             f"PYTHONPATH={path}",
+            *([f"OMP_NUM_THREADS={self._threads}"] if self._threads else []),
             sys.executable,
             "-m",
             "streamer.cli",
