@@ -84,13 +84,12 @@ class Windows:
         first = tweets.next_ms if tweets.next_ms is not None else end_ms
         self._publish(rest.before(first), phase)
         self._wait("follows", "users")
-        while (
-            now := min((t for t in (tweets.next_ms, rest.next_ms) if t is not None), default=None)
-        ) is not None:
-            end = now + window_ms
-            if self._publish(tweets.before(end), phase, lambda t: t if scored else _silent(t)):
-                self._wait("embed", "score") if scored else self._wait("embed")
-            if self._publish(rest.before(end), phase):
+        while tweets.next_ms is not None:
+            end = tweets.next_ms + window_ms
+            self._publish(tweets.before(end), phase, lambda t: t if scored else _silent(t))
+            self._wait("embed", "score") if scored else self._wait("embed")
+            # Only tweets are sensitive to what came before: what precedes the next one need not be parted.
+            if self._publish(rest.before(max(end, tweets.next_ms or end_ms)), phase):
                 self._wait("follows", "users")
 
     def _publish(
