@@ -12,10 +12,9 @@ Knows nothing of training or of stores.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self
 
 import msgspec
 from safetensors import SafetensorError
@@ -24,27 +23,23 @@ from tokenizers import Tokenizer
 
 from models.calibration import Curve
 from models.features import PAIR_FEATURES, PROFILE_FEATURES, TWEET_FEATURES
+from models.manifest import BUNDLE, BundleError, Seal, pretty, read_json, seal, unseal
 from models.network import Network
 from models.recipe import ModelConfig, Recipe
 from models.state.user import HISTORY
 from models.text.tokens import Tokens, read_vocabulary
 
-T = TypeVar("T")
-_FORMAT: Final = "retweet-streamer-bundle"
-_VERSION: Final = 1
+__all__ = ["Bundle", "BundleConfig", "BundleError"]
+
 _REQUIRED: Final = ("config.json", "model.safetensors", "tokenizer.json", "calibration.json")
 _OPTIONAL: Final = ("source_vocabulary.txt",)
-
-
-class BundleError(Exception):
-    """A bundle can't be used; the message is one line that says why."""
 
 
 class BundleConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """config.json. `architecture` is the Hugging Face config of a transformer, else empty."""
 
-    format: str = _FORMAT
-    version: int = _VERSION
+    format: str = BUNDLE[0]
+    version: int = BUNDLE[1]
     heads: list[str]
     recipe: Recipe
     architecture: dict[str, Any] = {}
@@ -72,9 +67,8 @@ class Bundle:
 
     def save_pretrained(self, path: Path, card: str = "") -> str:
         """Write the folder, anew or over an older bundle. Returns the fingerprint."""
-        path.mkdir(parents=True, exist_ok=True)
-        (path / "manifest.json").unlink(missing_ok=True)  # a save that is cut off leaves no valid bundle
-        (path / "config.json").write_bytes(_pretty(self.config))
+        unseal(path)
+        (path / "config.json").write_bytes(pretty(self.config))
         weights = {
             name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()
         }
@@ -84,41 +78,23 @@ class Bundle:
             (path / "source_vocabulary.txt").write_text("\n".join(self.tokens.source), encoding="utf-8")
         else:
             (path / "source_vocabulary.txt").unlink(missing_ok=True)
-        (path / "calibration.json").write_bytes(_pretty(self.calibration))
-        (path / "metrics.json").write_bytes(_pretty(self.metrics))
+        (path / "calibration.json").write_bytes(pretty(self.calibration))
+        (path / "metrics.json").write_bytes(pretty(self.metrics))
         if card:
             (path / "README.md").write_text(card, encoding="utf-8")
-        manifest = {name: _sha256(path / name) for name in (*_REQUIRED, *_OPTIONAL) if (path / name).exists()}
-        (path / "manifest.json").write_bytes(_pretty(manifest))
-        self.fingerprint = _fingerprint(manifest)
+        self.fingerprint = seal(path, (*_REQUIRED, *_OPTIONAL))
         return self.fingerprint
 
     @classmethod
     def from_pretrained(cls, path: Path) -> Self:
         """Read a folder, every byte checked against the manifest. Raises BundleError."""
-        manifest = _read(path, "manifest.json", dict[str, str])
-        missing = [name for name in _REQUIRED if name not in manifest]
-        if missing:
-            raise BundleError(f"bundle {path}: manifest.json does not list {missing[0]}")
-        for name, digest in manifest.items():
-            if name not in _REQUIRED + _OPTIONAL:
-                raise BundleError(f"bundle {path}: manifest.json lists {name!r}, which no bundle has")
-            if not (path / name).is_file():
-                raise BundleError(f"bundle {path}: {name} is missing: copy the whole folder")
-            if _sha256(path / name) != digest:
-                raise BundleError(f"bundle {path}: {name} was changed or cut off after it was saved")
-        raw = _read(path, "config.json", dict[str, Any])
-        if raw.get("format") != _FORMAT or raw.get("version") != _VERSION:
-            raise BundleError(
-                f"bundle {path}: format {raw.get('format')!r} version {raw.get('version')!r}, but this "
-                f"release reads {_FORMAT!r} version {_VERSION}: train again"
-            )
-        config = _read(path, "config.json", BundleConfig)
+        found = Seal.read(path)
+        found.expect(BUNDLE, _REQUIRED, _OPTIONAL)
+        config = read_json(path, "config.json", BundleConfig)
         _check_features(path, config)
-        calibration = _read(path, "calibration.json", dict[str, Curve])
-        source = (
-            read_vocabulary(path / "source_vocabulary.txt") if "source_vocabulary.txt" in manifest else []
-        )
+        calibration = read_json(path, "calibration.json", dict[str, Curve])
+        listed = "source_vocabulary.txt" in found.files
+        source = read_vocabulary(path / "source_vocabulary.txt") if listed else []
         tokens = Tokens(_tokenizer(path), config.model.text.max_tokens, source)
         try:
             network = Network(config.model, len(config.heads), tokens.size, config.architecture)
@@ -129,8 +105,8 @@ class Bundle:
                 f"bundle {path}: model.safetensors does not fit config.json: {reason}"
             ) from error
         network.eval()
-        metrics = _read(path, "metrics.json", dict[str, Any]) if (path / "metrics.json").exists() else {}
-        return cls(config, network, tokens, calibration, metrics, _fingerprint(manifest))
+        metrics = read_json(path, "metrics.json", dict[str, Any]) if (path / "metrics.json").exists() else {}
+        return cls(config, network, tokens, calibration, metrics, found.fingerprint)
 
 
 def _check_features(path: Path, config: BundleConfig) -> None:
@@ -147,27 +123,3 @@ def _tokenizer(path: Path) -> Tokenizer:
         return Tokenizer.from_file(str(path / "tokenizer.json"))
     except Exception as error:  # the library raises bare Exceptions
         raise BundleError(f"bundle {path}: tokenizer.json can't be read: {error}") from error
-
-
-def _read(path: Path, name: str, type_: type[T]) -> T:
-    try:
-        return msgspec.json.decode((path / name).read_bytes(), type=type_)
-    except FileNotFoundError as error:
-        raise BundleError(
-            f"bundle {path}: {name} is missing: is this the folder that `streamer train` wrote?"
-        ) from error
-    except (OSError, msgspec.DecodeError) as error:
-        raise BundleError(f"bundle {path}: {name} can't be read: {error}") from error
-
-
-def _pretty(value: Any) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _fingerprint(manifest: dict[str, str]) -> str:
-    return hashlib.sha256(msgspec.json.encode(manifest, order="sorted")).hexdigest()[:12]

@@ -41,8 +41,17 @@ EXPOSURE: Final = np.dtype(
         ("features", "<f4", (len(PAIR_FEATURES),)),
     ]
 )
-_TABLES: Final = {"tweets": TWEET, "users": USER, "exposures": EXPOSURE}
-_TEXTS: Final = pa.schema([("text", pa.large_string()), ("tokens", pa.large_list(pa.int32()))])
+#: Who an exposure was shown to, by short key: for whoever counts by person rather than by state.
+READER: Final = np.dtype("<u4")
+_TABLES: Final[dict[str, np.dtype[Any]]] = {
+    "tweets": TWEET,
+    "users": USER,
+    "exposures": EXPOSURE,
+    "readers": READER,
+}
+_TEXTS: Final = pa.schema(
+    [("text", pa.large_string()), ("tokens", pa.large_list(pa.int32())), ("language", pa.string())]
+)
 
 
 class DatasetWriter:
@@ -55,17 +64,21 @@ class DatasetWriter:
         self._texts = pa.ipc.new_file(str(folder / "texts.arrow"), _TEXTS)
         self._rows = dict.fromkeys(_TABLES, 0)
 
-    def add(self, table: str, rows: NDArray[np.void]) -> None:
+    def add(self, table: str, rows: NDArray[Any]) -> None:
         """Append rows of that table's type."""
         assert rows.dtype == _TABLES[table]
         self._files[table].write(rows.tobytes())
         self._rows[table] += len(rows)
 
-    def add_texts(self, texts: Sequence[str | None], tokens: Sequence[list[int] | None]) -> None:
-        """Append the texts, or the foreign token ids, of tweets added in the same order."""
-        self._texts.write_batch(
-            pa.record_batch([pa.array(texts, _TEXTS[0].type), pa.array(tokens, _TEXTS[1].type)], _TEXTS)
-        )
+    def add_texts(
+        self,
+        texts: Sequence[str | None],
+        tokens: Sequence[list[int] | None],
+        languages: Sequence[str | None],
+    ) -> None:
+        """Append the texts, or the foreign token ids, and languages of tweets added in the same order."""
+        columns = zip((texts, tokens, languages), _TEXTS.types, strict=True)
+        self._texts.write_batch(pa.record_batch([pa.array(c, kind) for c, kind in columns], _TEXTS))
 
     def finish(self, info: dict[str, Any]) -> None:
         """Close, and leave `info` for the reader. Without this the folder is no dataset."""
@@ -96,6 +109,17 @@ class Dataset:
         self.users = _table(folder, "users")
         self.exposures = _table(folder, "exposures")
         self._texts = pa.ipc.open_file(pa.memory_map(str(folder / "texts.arrow"))).read_all()
+        self._folder = folder
+
+    @property
+    def readers(self) -> NDArray[np.uint32]:
+        """Short keys of the exposures' users, READER [n]."""
+        return _table(self._folder, "readers")
+
+    def languages(self, rows: NDArray[np.integer[Any]]) -> list[str | None]:
+        """The languages of tweets, None where nobody recorded one."""
+        found: list[str | None] = self._texts["language"].take(pa.array(rows)).to_pylist()
+        return found
 
     def texts(self, rows: NDArray[np.integer[Any]]) -> list[str | list[int]]:
         """The text, or the foreign token ids, of tweets."""
@@ -119,7 +143,7 @@ class Dataset:
         return [head for i, head in enumerate(HEADS) if {0, 1} <= set(np.unique(labels[:, i]).tolist())]
 
 
-def _table(folder: Path, name: str) -> NDArray[np.void]:
+def _table(folder: Path, name: str) -> NDArray[Any]:
     path = folder / f"{name}.bin"
     if not path.stat().st_size:
         return np.zeros(0, _TABLES[name])

@@ -89,3 +89,33 @@ def scores(labels: Labels, p: Floats, weights: Floats | None = None) -> Scores:
         nrce=nrce(labels, p, weights),
         ece=ece(labels, p, weights) if len(labels) else float("nan"),
     )
+
+
+@dataclass(slots=True, frozen=True)
+class Decisions:
+    """Acting on every probability of at least `threshold`: NaN where there is nothing to divide by."""
+
+    threshold: float
+    accuracy: float
+    precision: float
+    recall: float
+    f1: float
+
+    def plain(self) -> dict[str, float | None]:
+        """For JSON: NaN as None."""
+        return {name: None if value != value else value for name, value in asdict(self).items()}
+
+
+def decisions(labels: Labels, p: Floats, weights: Floats | None = None, threshold: float = 0.5) -> Decisions:
+    """How often such decisions are right. What few retweet is rarely above one half, however good `p` is."""
+    mass = np.ones(len(labels)) if weights is None else np.asarray(weights, np.float64)
+    chosen = np.asarray(p, np.float64) >= threshold
+    hit, said, true = (float(mass[rows].sum()) for rows in (chosen & labels, chosen, labels))
+    nan = float("nan")
+    return Decisions(
+        threshold=threshold,
+        accuracy=float(np.average(chosen == labels, weights=mass)) if len(labels) else nan,
+        precision=hit / said if said else nan,
+        recall=hit / true if true else nan,
+        f1=2 * hit / (said + true) if said + true else nan,
+    )

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.dataset import EXPOSURE, TWEET, UNKNOWN, USER, Dataset, DatasetWriter
+from models.dataset import EXPOSURE, READER, TWEET, UNKNOWN, USER, Dataset, DatasetWriter
 from models.events import HEADS, Engagement, Follow, Profile, Tweet, User
 from models.features import pair_features, tweet_features
 from models.histories import snapshots
@@ -226,7 +226,11 @@ class _Replay:
         sums = np.array([sums for _, _, sums in self._tweets]).reshape(-1, len(AUTHOR_FIELDS))
         out["features"] = tweet_features(tweets, [profile for _, profile, _ in self._tweets], sums)
         self._writer.add("tweets", out)
-        self._writer.add_texts([tweet.text for tweet in tweets], [tweet.text_tokens for tweet in tweets])
+        self._writer.add_texts(
+            [tweet.text for tweet in tweets],
+            [tweet.text_tokens for tweet in tweets],
+            [tweet.language for tweet in tweets],
+        )
         self._tweets = []
 
     def _write_exposures(self) -> None:
@@ -252,6 +256,7 @@ class _Replay:
             np.array([row.reciprocity for row in self._shown], np.float32),
         )
         self._writer.add("exposures", out)
+        self._writer.add("readers", np.array([short_key(e.user_id) for e in shown], READER))
         self._shown = []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import rich_click as click
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from models.metrics import Scores
     from models.recipe import Recipe
+
+
+_STEPS = {"logistic": "iterations", "forest": "trees", "boosted": "trees"}
 
 
 def recipe_of(
@@ -51,6 +54,14 @@ def recipe_of(
     help="Train on this file, not on the log's exposures_train.",
 )
 @click.option(
+    "--model",
+    "kind",
+    type=click.Choice(("network", "logistic", "forest", "boosted")),
+    default="network",
+    show_default=True,
+    help="The network, or a baseline to compare it with: forest and boosted need the extra peers.",
+)
+@click.option(
     "--recipe",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Every choice, as TOML; the others go before it.",
@@ -69,6 +80,7 @@ def train(
     log: Path,
     folder: Path,
     exposures: Path | None,
+    kind: Literal["network", "logistic", "forest", "boosted"],
     recipe: Path | None,
     encoder: str | None,
     epochs: int | None,
@@ -82,13 +94,21 @@ def train(
     The log is replayed first, so that each exposure sees what was known when it happened, through the same
     functions as the stream. A head (retweet, like, reply, quote) without labels is left out.
 
+    A baseline (--model) learns retweets from the same exposures; of the recipe it takes the seed, the
+    held-out share, the calibration and the threads. `streamer evaluate --compare` sets it beside a bundle.
+
     Example: [green]streamer train world --out bundle --encoder bag --epochs 5[/]
     """
-    from models.train import train as train_bundle
-
     chosen = recipe_of(recipe, encoder, epochs, batch, seed)
     with out.progress() as show:
-        result = train_bundle(log, folder, chosen, show, exposures=exposures, device=device)
+        if kind == "network":
+            from models.train import train as train_bundle
+
+            result = train_bundle(log, folder, chosen, show, exposures=exposures, device=device)
+        else:
+            from models.baselines.train import train_baseline
+
+            result = train_baseline(log, folder, kind, show, exposures=exposures, training=chosen.training)
     held_out = {head: figures.plain() for head, figures in result.held_out.items()}
     out.json(
         {
@@ -105,14 +125,18 @@ def train(
         out.warn(f"{count:,} exposures left out: {reason}")
     out.say(
         f"[green]trained[/] {folder} ({result.fingerprint}) in {duration(result.seconds)}, "
-        f"best after {result.epochs} epochs"
+        f"best after {result.epochs} {_STEPS.get(kind, 'epochs')}"
     )
     for head, figures in result.held_out.items():
         out.say(
             f"  {head}: AUC {figures.auc:.4f}, RCE {figures.rce:.2f}, ECE {figures.ece:.5f} "
             "on the held-out last part"
         )
-    out.next_step(f"streamer evaluate {folder} {log}, or STREAMER_BUNDLE={folder} streamer worker")
+    out.next_step(
+        f"streamer evaluate {folder} {log}, or STREAMER_BUNDLE={folder} streamer worker"
+        if kind == "network"
+        else f"streamer evaluate BUNDLE {log} --compare {folder}"
+    )
 
 
 @click.command()
@@ -124,47 +148,65 @@ def train(
     help="Judge on this file, not on the log's exposures_valid.",
 )
 @click.option(
-    "--report", type=click.Path(path_type=Path, file_okay=False), help="Folder for plots and figures."
+    "--report",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for report.html, one page of plots and tables.",
+)
+@click.option(
+    "--compare",
+    type=click.Path(path_type=Path, file_okay=False),
+    multiple=True,
+    metavar="BUNDLE",
+    help="Another bundle or baseline, judged beside it; may be repeated.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @json_option
 def evaluate(
-    bundle: Path, log: Path, exposures: Path | None, report: Path | None, device: str, out: Output
+    bundle: Path,
+    log: Path,
+    exposures: Path | None,
+    report: Path | None,
+    compare: tuple[Path, ...],
+    device: str,
+    out: Output,
 ) -> None:
     """Judge BUNDLE on exposures of the event log LOG, through the code that also serves.
 
-    Each exposure is scored with what was known when it happened, whatever came later.
+    Each exposure is scored with what was known when it happened, whatever came later. Intervals are 95 %,
+    by a bootstrap of whole tweets.
 
     Example: [green]streamer evaluate bundle world --report report[/]
     """
     from models.evaluate import evaluate as judge
 
     with out.progress() as show:
-        metrics = judge(bundle, log, exposures, report, show, device)
+        metrics = judge(bundle, log, exposures, report, show, device, compare=compare)
     for reason, count in metrics.skipped.items():
         out.warn(f"{count:,} exposures left out: {reason}")
-    out.json(
-        {
-            **metrics.retweet.plain(),
-            "heads": {head: figures.plain() for head, figures in metrics.heads.items()},
-            "quintiles": [figures.plain() for figures in metrics.quintiles],
-            "cold": None if metrics.cold is None else metrics.cold.plain(),
-            "skipped": metrics.skipped,
-            "model": metrics.model,
-        }
-    )
+    out.json(metrics.plain())
     rows = dict(metrics.heads)
-    rows |= {f"retweet {i}/5": row for i, row in enumerate(metrics.quintiles, 1)}
-    if metrics.cold is not None:
-        rows["retweet cold"] = metrics.cold
+    rows |= {f"{each.group} {each.name.partition(':')[0]}": each.scores for each in metrics.segments}
     out.say(scores_table(rows))
-    where = f"; plots are in {report}" if report is not None else ""
+    found = [
+        f"{title} {low:.{digits}f} to {high:.{digits}f}"
+        for title, name, digits in (("AUC", "auc", 4), ("AP", "average_precision", 4), ("RCE", "rce", 2))
+        if (interval := metrics.intervals.get(name))
+        for low, high in (interval,)
+    ]
+    if found:
+        out.say(f"retweet, 95 % intervals: {', '.join(found)}")
+    if metrics.compared:
+        out.say(scores_table({"retweet": metrics.retweet} | {o.name: o.retweet for o in metrics.compared}))
+        for other in metrics.compared:
+            low, high = other.difference.get("rce", (float("nan"), float("nan")))
+            out.say(f"RCE above that of {other.name}: {low:+.2f} to {high:+.2f}")
+    where = f"; the page is {report / 'report.html'}" if report is not None else ""
     out.say(f"model {metrics.model}{where}")
     out.next_step(f"STREAMER_BUNDLE={bundle} streamer worker, or streamer replay {log} --bundle {bundle}")
 
 
 def scores_table(rows: Mapping[str, Scores]) -> Table:
-    """Figures as a table, a row each. `i/5` are fifths by the author's followers."""
+    """Figures as a table, a row each."""
     from rich.box import SIMPLE
     from rich.table import Table
 

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.bundle import Bundle, BundleError
+from models.manifest import seal
 from tests.models.tiny import BERT, tiny_bundle, tiny_config
 
 
@@ -55,11 +56,7 @@ def test_changed_bytes_are_noticed(bundle: Path, name: str) -> None:
 
 def reseal(bundle: Path) -> None:
     """Write a manifest that fits, as somebody who tinkers with a bundle would."""
-    from models.bundle import _sha256
-
-    manifest = msgspec.json.decode((bundle / "manifest.json").read_bytes())
-    renewed = {name: _sha256(bundle / name) for name in manifest}
-    (bundle / "manifest.json").write_bytes(msgspec.json.encode(renewed))
+    seal(bundle, msgspec.json.decode((bundle / "manifest.json").read_bytes()))
 
 
 @pytest.mark.parametrize(
