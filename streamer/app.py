@@ -63,12 +63,13 @@ class _App(faust.App):
 
 
 class StageApp(_App):
-    """One stage's consumer group and agent. `kafka` is what the transport reads its settings from."""
+    """One stage's consumer group and agent. The transport looks at `kafka` and `input_topics`."""
 
     BootStrategy = _NoProducer
 
     def __init__(self, settings: Settings, stage: Stage, producer: Producer) -> None:
         self.kafka = settings.kafka
+        self.input_topics = len(stage.topics)
         self.runner = StageRunner(stage, settings.kafka, producer)
         self.behind = Lag(stage.name, settings.kafka.topic_prefix)
         self.joined = False

@@ -23,11 +23,11 @@ from typing import Any, NamedTuple
 
 import aiokafka
 from aiokafka.consumer.fetcher import FetchResult
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import ConsumerStoppedError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from streamer.assignment import assignor
 from streamer.settings import KafkaSettings
 from streamer.stage import Record
 
@@ -119,8 +119,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Transport) -> aiokafka.AIOKafkaConsumer:
         kafka = transport.kafka
         conf = self.app.conf
-        # Sticky: a worker keeps the partitions whose users it has cached when others come and go.
-        self._assignor = StickyPartitionAssignor
+        self._assignor = transport.assignor
         return aiokafka.AIOKafkaConsumer(
             **kafka.aiokafka_config(),
             client_id=conf.broker_client_id,
@@ -288,6 +287,11 @@ class Transport(driver.Transport):
         if isinstance(kafka, KafkaSettings):
             return kafka
         return KafkaSettings(bootstrap=",".join(driver.server_list(self.url, self.default_port)))
+
+    @property
+    def assignor(self) -> Any:
+        """How partitions are dealt: as the app's `input_topics`, a number, asks for; unknown is many."""
+        return assignor(getattr(self.app, "input_topics", 2))
 
 
 def age_s(delivery: Delivery | None) -> float:

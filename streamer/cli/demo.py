@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -42,21 +43,21 @@ def demo(seconds: float, seed: int, keep: Path | None, out: Output, **sizes: Any
 
     Example: [green]streamer demo --seconds 20 --json | jq .auc[/]
     """
-    from streamer.cli.demo_screen import Screen
-    from streamer.demo.run import run
-    from streamer.demo.world import WORLD
-
-    try:
-        config = replace(
-            WORLD, seed=seed, **{name: value for name, value in sizes.items() if value is not None}
-        )
-    except ValueError as error:
-        raise CommandError(str(error)) from None
     if keep is not None and keep.exists() and any(keep.iterdir()):
         raise CommandError(f"{keep} is not empty: --keep needs a folder of its own")
     started = time.monotonic()
-    with _interruptible(), _folder(keep) as folder, Screen(out) as screen:
-        summary = run(config, folder, seconds, screen.progress, screen.tick)
+    with _interruptible(), _torch_leavings(), _folder(keep) as folder:
+        from streamer.cli.demo_screen import Screen
+        from streamer.demo.run import run
+        from streamer.demo.world import WORLD
+
+        given = {name: value for name, value in sizes.items() if value is not None}
+        try:
+            config = replace(WORLD, seed=seed, **given)
+        except ValueError as error:
+            raise CommandError(str(error)) from None
+        with Screen(out) as screen:
+            summary = run(config, folder, seconds, screen.progress, screen.tick)
     out.json(_plain(summary))
     _tell(summary, time.monotonic() - started, out)
     if keep is not None:
@@ -134,6 +135,17 @@ def _folder(keep: Path | None) -> Iterator[Path]:
     else:
         with TemporaryDirectory(prefix="streamer-demo-") as folder:
             yield Path(folder)
+
+
+@contextmanager
+def _torch_leavings() -> Iterator[None]:
+    """A folder for what torch leaves in /tmp as soon as it is imported, which must come after this."""
+    with TemporaryDirectory(prefix="streamer-demo-torch-") as folder:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["TORCHINDUCTOR_CACHE_DIR"]
 
 
 @contextmanager

@@ -21,24 +21,17 @@ if TYPE_CHECKING:
 _TOPICS = ("tweets", "engagements", "follows", "users", "score-requests")
 
 
-class Moment(click.ParamType):
-    """A time: ISO 8601 (UTC where no zone is given) or milliseconds since the epoch. Gives milliseconds."""
-
-    name = "time"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Parse, or fail with what to write instead."""
-        if isinstance(value, int):
-            return value
-        text = str(value)
-        if text.isdigit() and len(text) > 8:
-            return int(text)
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            self.fail(f"{text!r} is no time: write 2015-05-01, 2015-05-01T12:00 or milliseconds", param, ctx)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return round(moment.timestamp() * 1000)
+def moment(text: str) -> int:
+    """Milliseconds since the epoch of ISO 8601 (UTC where no zone is given), or of such milliseconds."""
+    if text.isdigit() and len(text) > 8:
+        return int(text)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is no time: write 2015-05-01, 2015-05-01T12:00 or milliseconds"
+        ) from None
+    return round((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 @click.command()
@@ -52,8 +45,8 @@ class Moment(click.ParamType):
     type=click.FloatRange(min=0, min_open=True),
     help="Replay in event time, so many times faster than it happened: 3600 makes an hour a second.",
 )
-@click.option("--from", "start", type=Moment(), help="Leave out what happened before.")
-@click.option("--to", "end", type=Moment(), help="Leave out what happened then or later.")
+@click.option("--from", "start", type=moment, metavar="TIME", help="Leave out what happened before.")
+@click.option("--to", "end", type=moment, metavar="TIME", help="Leave out what happened then or later.")
 @click.option("--limit", type=click.IntRange(min=1), help="Stop after so many events.")
 @click.option("--dry-run", is_flag=True, help="Validate and count only; Kafka is not asked.")
 @settings_option

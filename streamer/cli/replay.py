@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from streamer.cli.console import CommandError, Output, duration, json_option, settings_option
-from streamer.cli.publish import Moment
+from streamer.cli.publish import moment
 
 if TYPE_CHECKING:
     from streamer.replay.run import Replayed
@@ -20,19 +20,12 @@ if TYPE_CHECKING:
 _UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
 
 
-class Span(click.ParamType):
-    """A length of time: 90s, 15m, 1h, 7d, 2w. Gives milliseconds."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Parse, or fail with what to write instead."""
-        if isinstance(value, int):
-            return value
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", str(value).strip())
-        if found is None or not float(found[1]):
-            self.fail(f"{value!r} is no length of time: write 90s, 15m, 1h, 7d or 2w", param, ctx)
-        return round(float(found[1]) * _UNITS[found[2]])
+def span(text: str) -> int:
+    """Milliseconds of 90s, 15m, 1h, 7d or 2w."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text.strip())
+    if found is None or not float(found[1]):
+        raise click.BadParameter(f"{text!r} is no length of time: write 90s, 15m, 1h, 7d or 2w")
+    return round(float(found[1]) * _UNITS[found[2]])
 
 
 @click.command()
@@ -40,8 +33,10 @@ class Span(click.ParamType):
 @click.option(
     "--bundle", type=click.Path(path_type=Path, file_okay=False), help="The model (setting: bundle)."
 )
-@click.option("--from", "start", type=Moment(), required=True, help="Begin of the period that is scored.")
-@click.option("--to", "end", type=Moment(), required=True, help="End of the period.")
+@click.option(
+    "--from", "start", type=moment, metavar="TIME", required=True, help="Begin of the period that is scored."
+)
+@click.option("--to", "end", type=moment, metavar="TIME", required=True, help="End of the period.")
 @click.option(
     "--exposures",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -49,14 +44,25 @@ class Span(click.ParamType):
 )
 @click.option(
     "--window",
-    type=Span(),
+    type=span,
+    metavar="SPAN",
     default="1h",
     show_default=True,
     help="What a score may not have seen yet, at most.",
 )
-@click.option("--history", type=Span(), help="How far back the state before the period goes; all by default.")
 @click.option(
-    "--history-window", type=Span(), default="1d", show_default=True, help="The window while that is loaded."
+    "--history",
+    type=span,
+    metavar="SPAN",
+    help="How far back the state before the period goes; all by default.",
+)
+@click.option(
+    "--history-window",
+    type=span,
+    metavar="SPAN",
+    default="1d",
+    show_default=True,
+    help="The window while that is loaded.",
 )
 @click.option(
     "--frozen", is_flag=True, help="Leave out the period's engagements: what is learning online worth?"

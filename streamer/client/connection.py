@@ -6,6 +6,7 @@ Knows nothing of topics or of what is sent.
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -65,12 +66,29 @@ def _reason(error: Exception) -> str:
 
 
 def _config(settings: Settings) -> dict[str, Any]:
+    _require_someone_there(settings)
     return {
         **settings.kafka.kafka_python_config(),
         "client_id": "streamer-cli",
         "bootstrap_timeout_ms": CONNECT_TIMEOUT_MS,
         "request_timeout_ms": REQUEST_TIMEOUT_MS,
     }
+
+
+def _require_someone_there(settings: Settings) -> None:
+    """Raise `ClientError` at once when nobody listens: kafka-python would try again and again first."""
+    reason: OSError | None = None
+    for server in settings.kafka.servers:
+        host, _, port = server.rpartition(":") if ":" in server else (server, "", "9092")
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_MS / 1000):
+                return
+        except ValueError:
+            raise ClientError(f"kafka.bootstrap: {server!r} is no host:port") from None
+        except OSError as error:
+            reason = error
+    why = getattr(reason, "strerror", None) or reason
+    raise ClientError(f"cannot reach Kafka at {settings.kafka.bootstrap}: {why}; {_MEND}")
 
 
 @contextmanager

@@ -48,8 +48,10 @@ class Exposures:
         """The exposures with start <= shown_at < end."""
         wanted = ["user_id", "tweet_id", "retweet"]
         batches = [batch.select(wanted) for batch in table.batches(start_ms, end_ms)]
-        schema = pa.schema([(name, pa.bool_() if name == "retweet" else pa.string()) for name in wanted])
-        rows = pa.Table.from_batches(batches, schema).combine_chunks()
+        if not batches:
+            nobody = pa.array([], pa.string())
+            return cls(nobody, nobody, np.zeros(0, np.bool_))
+        rows = pa.Table.from_batches(batches).combine_chunks()
         labels = rows["retweet"].to_numpy().astype(np.bool_)
         return cls(rows["user_id"], rows["tweet_id"], labels)
 

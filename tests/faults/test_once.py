@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -81,6 +82,17 @@ def crew(
             list(side_by_side.map(LocalWorker.start, workers))
         flow.follow(all_alive(workers))
         yield flow, workers
+
+
+def test_all_that_changes_a_user_is_read_by_one_worker(crew: tuple[Stream, list[LocalWorker]]) -> None:
+    """Profiles and engagements change the same record: read by two workers, one would undo the other's."""
+    read = []
+    for worker in crew[1]:
+        lines = [line for line in worker.log.read_text().splitlines() if " users: reads " in line]
+        topics = dict(re.findall(r"(engagements|users) (\[[\d, ]+\])", lines[-1]))
+        assert topics["users"] == topics["engagements"]
+        read += re.findall(r"\d", topics["users"])
+    assert sorted(read) == ["0", "1", "2", "3"]
 
 
 def test_a_worker_killed_three_times(

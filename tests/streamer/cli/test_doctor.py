@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import redis
+
+from streamer.cli import checks
+from streamer.local.redis import LocalRedis
+from streamer.settings import Settings
+from tests.models.tiny import tiny_bundle
+from tests.streamer.cli.conftest import Command
+
+
+def test_everything_broken_is_said_with_how_to_mend_it(
+    streamer: Command,
+) -> None:
+    ran = streamer("doctor", "--json")
+    assert ran.code == 1
+    found = {finding["what"]: finding for finding in ran.object["findings"]}
+    assert {name: finding["status"] for name, finding in found.items()} == {
+        "kafka": "broken",
+        "redis": "broken",
+        "bundle": "broken",
+        "device": "ok",
+    }
+    assert all(finding["mend"] for finding in found.values() if finding["status"] == "broken")
+    told = streamer("doctor")
+    assert told.code == 1
+    assert "mend: " in told.stdout
+
+
+def test_topics_are_missed_then_found(online: Command) -> None:
+    def topics() -> dict[str, str]:
+        [finding] = [f for f in online("doctor", "--json").object["findings"] if f["what"] == "topics"]
+        return dict(finding)
+
+    missing = topics()
+    assert (missing["status"], missing["mend"]) == ("broken", "streamer topics create")
+    assert online("topics", "create").code == 0
+    assert topics()["status"] == "ok"
+
+
+def test_a_redis_that_forgets_is_broken(redis_server: LocalRedis, redis_url: str) -> None:
+    settings = Settings.load(redis={"url": redis_url})
+    with redis.Redis.from_url(redis_url) as client:
+        try:
+            client.config_set("maxmemory", "100mb")
+            client.config_set("maxmemory-policy", "allkeys-lru")
+            found = {finding.what: finding for finding in checks.redis(settings)}
+            assert found["redis"].status == "ok"
+            assert found["redis memory"].status == "broken"
+            assert "volatile-ttl" in found["redis memory"].mend
+            client.config_set("maxmemory-policy", "noeviction")
+            assert [f.status for f in checks.redis(settings)] == ["ok", "ok"]
+        finally:
+            client.config_set("maxmemory", "0")
+            client.config_set("maxmemory-policy", "noeviction")
+
+
+def test_a_password_is_never_shown() -> None:
+    settings = Settings.load(redis={"url": "redis://:sesame@127.0.0.1:9/0"})
+    [finding] = checks.redis(settings)
+    assert "sesame" not in str(finding)
+
+
+def test_a_bundle_is_read_whole(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path / "bundle")
+    settings = Settings.load(bundle=tmp_path / "bundle")
+    assert [finding.status for finding in checks.bundle(settings)] == ["ok"]
+    (tmp_path / "bundle" / "model.safetensors").write_bytes(b"cut off")
+    [finding] = checks.bundle(settings)
+    assert finding.status == "broken"
+    assert "was changed or cut off" in finding.detail
+
+
+def test_a_gpu_that_is_not_there_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    [finding] = checks.device(Settings.load(device="cuda"))
+    assert finding.status == "broken"
+    assert "device=cpu" in finding.mend
