@@ -100,9 +100,7 @@ class Baseline:
             )
             if not len(words) == len(space.idf) == len(space.components):
                 raise ValueError(f"{len(words)} words, but weights of {len(space.idf)}")  # noqa: TRY301
-            learner: Learner = (
-                Logistic.load(path) if config.kind == "logistic" else Trees.load(path)
-            )
+            learner: Learner = Logistic.load(path) if config.kind == "logistic" else Trees.load(path)
         except (SafetensorError, KeyError, ValueError, OSError) as error:
             reason = " ".join(str(error).split())[:200]
             raise BundleError(f"bundle {path}: its files do not fit config.json: {reason}") from error

@@ -25,7 +25,7 @@ def test_a_draw_of_everything_gives_the_figures_themselves(rows: list[tuple[bool
         assert value == pytest.approx(getattr(expected, name), abs=1e-9)
 
 
-def world(seed: int, tweets: int = 200, readers: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def world(seed: int, tweets: int = 200, readers: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels that depend on their tweet alone; a guess that knows nothing of it."""
     rng = np.random.default_rng(seed)
     clusters = np.repeat(np.arange(tweets), readers)

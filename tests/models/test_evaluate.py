@@ -1,4 +1,4 @@
-"""What evaluation says of good, odd and bad logs; that a model is found good is tested where it is trained."""
+"""What evaluation says of good, odd and bad logs; how good a trained model is, `test_train` tests."""
 
 from __future__ import annotations
 
@@ -160,9 +160,7 @@ def test_a_report_of_bare_probabilities(tmp_path: Path) -> None:
 
     labels = np.arange(100) % 10 == 0
     p = np.linspace(0.01, 0.5, 100)
-    figures = Scores(
-        exposures=100, positives=10, auc=0.5, average_precision=0.1, rce=0.0, nrce=1.0, ece=0.1
-    )
+    figures = Scores(exposures=100, positives=10, auc=0.5, average_precision=0.1, rce=0.0, nrce=1.0, ece=0.1)
     written = write_report(tmp_path, figures, labels, p)
     assert [path.name for path in written] == ["report.html", "metrics.json"]
     assert written[0].read_text().count("<svg") == 4

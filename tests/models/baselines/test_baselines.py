@@ -1,4 +1,4 @@
-"""Baselines end to end, on the log of `test_train`: people retweet what is like what they retweeted before."""
+"""Baselines end to end, on the log of `test_train`: people retweet what is like what they retweeted."""
 
 from __future__ import annotations
 
