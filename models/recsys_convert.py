@@ -143,7 +143,9 @@ def _tables(rows: pa.RecordBatch) -> dict[str, pa.Table]:
     engagements = []
     for action, column in _ACTIONS.items():
         did = pc.is_valid(rows[column])
-        acted = pa.table({"user_id": reader, "tweet_id": rows["tweet_id"], "at": _ms(rows[column])}).filter(did)
+        acted = pa.table({"user_id": reader, "tweet_id": rows["tweet_id"], "at": _ms(rows[column])}).filter(
+            did
+        )
         action_column = pa.array([action] * acted.num_rows, pa.string())
         engagements.append(acted.add_column(2, "action", [action_column]))
     tables["engagements"] = pa.concat_tables(engagements)

@@ -48,7 +48,9 @@ def build_tokenizer(texts: Iterable[str]) -> Tokenizer:
     return tokenizer
 
 
-def write_recsys(log: EventLog, exposures: Table, path: Path | str, tokenizer: Tokenizer | None = None) -> int:
+def write_recsys(
+    log: EventLog, exposures: Table, path: Path | str, tokenizer: Tokenizer | None = None
+) -> int:
     """Write `exposures` of `log` as a TSV file with 24 columns; return the number of rows.
 
     Tweets with a text are encoded by `tokenizer` (default: `build_tokenizer` of the log's own texts, saved
