@@ -31,7 +31,7 @@ from models.text.tokens import Tokens, read_vocabulary
 
 T = TypeVar("T")
 _FORMAT: Final = "retweet-streamer-bundle"
-_VERSION: Final = 1
+_VERSION: Final = 2
 _REQUIRED: Final = ("config.json", "model.safetensors", "tokenizer.json", "calibration.json")
 _OPTIONAL: Final = ("source_vocabulary.txt",)
 
