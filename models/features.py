@@ -1,7 +1,7 @@
 """Numbers that go into the model beside the text: of tweets, of users, and of (reader, tweet) pairs.
 
 The only place where state becomes features, called by training, evaluation and the stream alike. Knows
-nothing of stores or of the network; normalisation (mean, deviation) is learned and belongs to the bundle.
+nothing of stores or of the network; the scales of the numbers are learned and belong to the bundle.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class Loop:
         return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
     def _fit_scales(self, rows: NDArray[np.int64]) -> None:
-        """Learn means and deviations from a sample spread over the training exposures."""
+        """Learn the scales of features from a sample spread over the training exposures."""
         chosen = self.dataset.exposures[rows[:: max(len(rows) // 100_000, 1)]]
         pairs = torch.from_numpy(np.ascontiguousarray(chosen["features"]))
         tweets = self.dataset.tweets[np.unique(chosen["tweet"])]

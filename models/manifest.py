@@ -16,8 +16,7 @@ from typing import Any, Final, Self, TypeVar
 import msgspec
 
 T = TypeVar("T")
-#: (format, version) of what can be served, and of what is there to be compared with.
-BUNDLE: Final = ("retweet-streamer-bundle", 1)
+#: (format, version) of what is there to be compared with, which a bundle must not be taken for.
 BASELINE: Final = ("retweet-streamer-baseline", 1)
 
 

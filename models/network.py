@@ -51,7 +51,7 @@ class Network(nn.Module):
         return logits
 
     def fit_scales(self, pairs: Tensor, tweets: Tensor, stats: NDArray[np.void]) -> None:
-        """Learn means and deviations of `pair_features`, `tweet_features` and of profiles (STATS)."""
+        """Learn the scales of `pair_features`, `tweet_features` and of profiles (STATS)."""
         self.ranker.features.fit(pairs)
         self.tweet.features.fit(tweets)
         known = stats[stats["known"] > 0]

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, normalize
 
 from models.features import PAIR_FEATURES
+from models.piecewise import PiecewiseLinear
 from models.recipe import RankerConfig
-from models.towers import Normalise
 
 #: Similarities to a user's interests that join the pair features: largest, soft maximum, mean.
 SIMILARITIES = 3
@@ -35,11 +35,11 @@ class Ranker(nn.Module):
     def __init__(self, config: RankerConfig, dimensions: int, heads: int) -> None:
         super().__init__()
         width = config.hidden
-        self.features = Normalise(len(PAIR_FEATURES))
+        self.features = PiecewiseLinear(len(PAIR_FEATURES))
         self.a = nn.Linear(dimensions, width)
         self.b = nn.Linear(dimensions, width, bias=False)
         self.c = nn.Linear(dimensions, width, bias=False)
-        self.d = nn.Linear(len(PAIR_FEATURES) + SIMILARITIES, width, bias=False)
+        self.d = nn.Linear(self.features.width + SIMILARITIES, width, bias=False)
         self.query = nn.Linear(dimensions, dimensions, bias=False)
         self.sharpness = nn.Parameter(torch.tensor(2.0))
         self.middle = nn.Linear(width, config.hidden_last)

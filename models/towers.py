@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, normalize, pad, scaled_dot_product_attention
 
 from models.features import PROFILE_FEATURES, TWEET_FEATURES
+from models.piecewise import PiecewiseLinear
 from models.recipe import TweetConfig, UserConfig
 from models.state.decay import ACTIONS, DAY
 from models.state.user import HISTORY, WORD_BUCKETS
@@ -20,39 +21,18 @@ from models.state.user import HISTORY, WORD_BUCKETS
 _AGE_BUCKETS = 20
 
 
-class Normalise(nn.Module):
-    """Standardises features with a mean and deviation learned once from the training data."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.mean: Tensor
-        self.scale: Tensor
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("scale", torch.ones(width))
-
-    def fit(self, values: Tensor) -> None:
-        """Learn from `values` [n, width]. A constant column stays as it is, centred."""
-        deviation = values.std(0, correction=0)
-        self.mean.copy_(values.mean(0))
-        self.scale.copy_(torch.where(deviation > 1e-6, 1.0 / deviation.clamp_min(1e-6), 1.0))
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Values [n, width] to standard units; what lies far outside the training data is clipped."""
-        return ((values - self.mean) * self.scale).clamp(-8.0, 8.0)
-
-
 class TweetTower(nn.Module):
     """Text vector, author and metadata to a tweet vector [n, dimensions]."""
 
     def __init__(self, config: TweetConfig, text_width: int) -> None:
         super().__init__()
         self.config = config
-        self.features = Normalise(len(TWEET_FEATURES))
+        self.features = PiecewiseLinear(len(TWEET_FEATURES))
         self.text_norm = nn.LayerNorm(text_width)
         self.author = nn.Embedding(config.author_buckets, config.author_width)
         nn.init.normal_(self.author.weight, std=0.1)
         self.text = nn.Linear(text_width, config.dimensions)
-        joint = text_width + config.author_width + len(TWEET_FEATURES)
+        joint = text_width + config.author_width + self.features.width
         self.hidden = nn.Linear(joint, config.hidden)
         self.out = nn.Linear(config.hidden, config.dimensions)
         self.norm = nn.LayerNorm(config.dimensions)
@@ -132,10 +112,10 @@ class UserTower(nn.Module):
         super().__init__()
         self.config = config
         d = tweet.dimensions
-        self.profile = Normalise(len(PROFILE_FEATURES))
+        self.profile = PiecewiseLinear(len(PROFILE_FEATURES))
         self.words = nn.EmbeddingBag(WORD_BUCKETS, d, mode="sum", padding_idx=0)
         nn.init.normal_(self.words.weight, std=0.05)
-        self.start = nn.Linear(len(PROFILE_FEATURES), d)
+        self.start = nn.Linear(self.profile.width, d)
         self.action = nn.Embedding(len(ACTIONS), d)
         self.age = nn.Embedding(_AGE_BUCKETS, d)
         self.position = nn.Embedding(HISTORY, d)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from streamer.cli.console import CommandError, Output, duration, json_option
+from streamer.cli.console import CommandError, Output, json_option
+from streamer.cli.durations import duration
 
 if TYPE_CHECKING:
     from streamer.demo.run import Summary

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import rich_click as click
 
-from streamer.cli.console import Output, duration, json_option
+from streamer.cli.console import Output, json_option
+from streamer.cli.durations import duration
 
 if TYPE_CHECKING:
     from rich.table import Table

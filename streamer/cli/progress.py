@@ -15,7 +15,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from models.progress import Progress, Step
-from streamer.cli.console import duration
+from streamer.cli.durations import duration
 
 #: Seconds between two lines of the same phase where stderr is no terminal.
 _LINE_EVERY_S = 10.0

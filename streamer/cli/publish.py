@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from streamer.cli.console import CommandError, Output, duration, json_option, settings_option
+from streamer.cli.console import CommandError, Output, json_option, settings_option
+from streamer.cli.durations import duration
 
 if TYPE_CHECKING:
     from streamer.client.pace import Pace

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from streamer.cli.console import CommandError, Output, duration, json_option, settings_option
+from streamer.cli.console import CommandError, Output, json_option, settings_option
+from streamer.cli.durations import duration
 from streamer.cli.publish import moment
 
 if TYPE_CHECKING:

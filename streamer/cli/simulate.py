@@ -9,7 +9,8 @@ from typing import Any
 
 import rich_click as click
 
-from streamer.cli.console import CommandError, Output, duration, json_option
+from streamer.cli.console import CommandError, Output, json_option
+from streamer.cli.durations import duration
 
 
 @click.command()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from streamer.cli.console import Output, duration, json_option, settings_option
+from streamer.cli.console import Output, json_option, settings_option
+from streamer.cli.durations import duration
 
 if TYPE_CHECKING:
     from rich.table import Table

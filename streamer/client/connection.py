@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer
 from kafka import errors as kafka_errors
 from kafka.admin import KafkaAdminClient
+from kafka.net.compat import KafkaNetClient
 
 from streamer.errors import StreamerError
 from streamer.settings import Settings
@@ -75,6 +76,25 @@ def _config(settings: Settings) -> dict[str, Any]:
     }
 
 
+def made(kind: Callable[..., Any], **config: Any) -> Any:
+    """A kafka-python client of this kind; should its constructor fail, nothing is left of it.
+
+    kafka-python 3.0 would leave sockets, and a thread that goes on connecting.
+    """
+    networks: list[KafkaNetClient] = []
+
+    def network(**network_config: Any) -> KafkaNetClient:
+        networks.append(KafkaNetClient(**network_config))
+        return networks[-1]
+
+    try:
+        return kind(**config, kafka_client=network)
+    except BaseException:
+        for one in networks:
+            one.close()
+        raise
+
+
 def _require_someone_there(settings: Settings) -> None:
     """Raise `ClientError` at once when nobody listens: kafka-python would try again and again first."""
     reason: OSError | None = None
@@ -95,7 +115,7 @@ def _require_someone_there(settings: Settings) -> None:
 def admin_client(settings: Settings) -> Iterator[KafkaAdminClient]:
     """An admin client while the context lasts. Raises `ClientError`."""
     with explained(settings):
-        admin = KafkaAdminClient(**_config(settings))
+        admin = made(KafkaAdminClient, **_config(settings))
         try:
             yield admin
         finally:
@@ -109,7 +129,8 @@ def raw_producer(settings: Settings, **config: Any) -> Iterator[KafkaProducer]:
     What was not flushed inside is dropped on leaving, so that Ctrl-C leaves at once.
     """
     with explained(settings):
-        producer = KafkaProducer(
+        producer = made(
+            KafkaProducer,
             **{
                 **_config(settings),
                 "acks": "all",
@@ -122,7 +143,7 @@ def raw_producer(settings: Settings, **config: Any) -> Iterator[KafkaProducer]:
                 "allow_auto_create_topics": False,
                 "metrics_enabled": False,
                 **config,
-            }
+            },
         )
         try:
             yield producer
@@ -135,7 +156,8 @@ def raw_producer(settings: Settings, **config: Any) -> Iterator[KafkaProducer]:
 def raw_consumer(settings: Settings, group: str | None = None, **config: Any) -> Iterator[KafkaConsumer]:
     """A consumer that commits only when told and never joins a group. Raises `ClientError`."""
     with explained(settings):
-        consumer = KafkaConsumer(
+        consumer = made(
+            KafkaConsumer,
             **{
                 **_config(settings),
                 "group_id": group,
@@ -148,7 +170,7 @@ def raw_consumer(settings: Settings, group: str | None = None, **config: Any) ->
                 "allow_auto_create_topics": False,
                 "metrics_enabled": False,
                 **config,
-            }
+            },
         )
         try:
             yield consumer

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient, OffsetSpec
+from kafka.errors import RetriableError
+from kafka.structs import OffsetAndMetadata
 
 from streamer.client.connection import ClientError, admin_client, raw_consumer
 from streamer.client.topics import STAGE_INPUTS, existing
@@ -18,6 +20,8 @@ from streamer.settings import Settings
 
 #: Longest wait for the records whose ages are wanted.
 _AGE_TIMEOUT_S = 5.0
+#: Longest wait for the broker that keeps a group's offsets.
+_COORDINATOR_S = 15.0
 #: Pause between two looks at a stage that is waited for. One look costs about 10 ms.
 _LOOK_S = 0.02
 
@@ -99,7 +103,7 @@ def _stage(admin: KafkaAdminClient, settings: Settings, stage: str) -> list[Part
         return []
     starts = admin.list_partition_offsets(dict.fromkeys(keys, OffsetSpec.EARLIEST))
     ends = admin.list_partition_offsets(dict.fromkeys(keys, OffsetSpec.LATEST))
-    offsets = admin.list_group_offsets({group: keys})[group]
+    offsets = _committed(admin, group, keys)
     rows = []
     for key in keys:
         entry = offsets.get(key)
@@ -111,6 +115,22 @@ def _stage(admin: KafkaAdminClient, settings: Settings, stage: str) -> list[Part
         records = max(0, end - position)
         rows.append(PartitionLag(stage, group, topic, key.partition, committed, end, records, None))
     return rows
+
+
+def _committed(
+    admin: KafkaAdminClient, group: str, keys: list[TopicPartition]
+) -> Mapping[TopicPartition, OffsetAndMetadata]:
+    """The group's offsets. A broker that has just started, or was never asked for any, is asked again."""
+    deadline = time.monotonic() + _COORDINATOR_S
+    while True:
+        try:
+            found: dict[TopicPartition, OffsetAndMetadata] = admin.list_group_offsets({group: keys})[group]
+        except RetriableError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return found
 
 
 def _timestamps(settings: Settings, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:

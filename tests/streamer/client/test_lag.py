@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from kafka import TopicPartition
+from kafka.errors import CoordinatorNotAvailableError
 from kafka.structs import OffsetAndMetadata
 
 from models.events import Follow
 from streamer.client.connection import raw_consumer, raw_producer
-from streamer.client.lag import PartitionLag, lag
+from streamer.client.lag import PartitionLag, _committed, lag
 from streamer.client.publisher import publisher
 from streamer.client.topics import STAGE_INPUTS
 from streamer.partitions import partition_of
@@ -59,3 +61,23 @@ def test_all_stages_are_known_with_the_topics_they_read(created: Settings) -> No
 
 def test_without_topics_there_is_no_lag(settings: Settings) -> None:
     assert lag(settings) == []
+
+
+class Admin:
+    """Answers for groups only when it has been asked often enough."""
+
+    def __init__(self, failures: int) -> None:
+        self._failures = failures
+
+    def list_group_offsets(self, specs: dict[str, list[TopicPartition]]) -> dict[str, dict[object, object]]:
+        self._failures -= 1
+        if self._failures >= 0:
+            raise CoordinatorNotAvailableError
+        return {group: {} for group in specs}
+
+
+def test_a_broker_that_never_kept_offsets_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _committed(Admin(failures=2), "group", []) == {}
+    monkeypatch.setattr("streamer.client.lag._COORDINATOR_S", 0.0)
+    with pytest.raises(CoordinatorNotAvailableError):
+        _committed(Admin(failures=9), "group", [])
