@@ -220,6 +220,7 @@ def metrics_of(
         compared=compared,
         skipped=dataset.info["skipped"],
         model=model.fingerprint,
+        baseline=isinstance(model, Baseline),
     )
 
 

@@ -34,7 +34,7 @@ class Metrics(msgspec.Struct, kw_only=True):
     """`retweet` is what counts, `intervals` its 95 % intervals; `heads` has every action with labels.
 
     `decisions` are those of a retweet at a probability of 0.5. `skipped` counts exposures that could not be
-    judged, by reason.
+    judged, by reason. A `baseline` can't be served.
     """
 
     retweet: Scores
@@ -45,6 +45,7 @@ class Metrics(msgspec.Struct, kw_only=True):
     compared: list[Compared]
     skipped: dict[str, int]
     model: str
+    baseline: bool = False
 
     def plain(self) -> dict[str, Any]:
         """For JSON: the figures of retweets at the top, NaN as None."""
@@ -75,4 +76,5 @@ class Metrics(msgspec.Struct, kw_only=True):
             ],
             "skipped": self.skipped,
             "model": self.model,
+            "baseline": self.baseline,
         }

@@ -197,13 +197,18 @@ def evaluate(
     if found:
         out.say(f"retweet, 95 % intervals: {', '.join(found)}")
     if metrics.compared:
-        out.say(scores_table({"retweet": metrics.retweet} | {o.name: o.retweet for o in metrics.compared}))
+        beside = {other.name: other.retweet for other in metrics.compared}
+        out.say(scores_table({"this one": metrics.retweet, **beside}))
         for other in metrics.compared:
             low, high = other.difference.get("rce", (float("nan"), float("nan")))
             out.say(f"RCE above that of {other.name}: {low:+.2f} to {high:+.2f}")
     where = f"; the page is {report / 'report.html'}" if report is not None else ""
     out.say(f"model {metrics.model}{where}")
-    out.next_step(f"STREAMER_BUNDLE={bundle} streamer worker, or streamer replay {log} --bundle {bundle}")
+    out.next_step(
+        f"streamer evaluate BUNDLE {log} --compare {bundle}"
+        if metrics.baseline
+        else f"STREAMER_BUNDLE={bundle} streamer worker, or streamer replay {log} --bundle {bundle}"
+    )
 
 
 def scores_table(rows: Mapping[str, Scores]) -> Table:
