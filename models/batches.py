@@ -14,9 +14,11 @@ from torch import Tensor
 
 from models.dataset import UNKNOWN, Dataset
 from models.events import HEADS
-from models.histories import histories
+from models.histories import histories, reader_terms
 from models.network import Network
-from models.text.bank import Bank
+from models.state.vector import HISTORY_TERMS
+from models.text.bank import Bank, TermTable
+from models.text.terms import coverage
 
 
 class Targets(NamedTuple):
@@ -27,7 +29,19 @@ class Targets(NamedTuple):
     rates: Tensor
 
 
-def logits_of(network: Network, bank: Bank, dataset: Dataset, exposures: NDArray[np.void]) -> Tensor:
+def pair_inputs(dataset: Dataset, terms: TermTable, exposures: NDArray[np.void]) -> NDArray[np.float32]:
+    """What the ranker knows of EXPOSURE rows [n] beside vectors: `pair_features` and `coverage` [n, e]."""
+    users, user_of = np.unique(exposures["user"], return_inverse=True)
+    readers = dataset.users[users]
+    items = terms.rows[readers["rows"], :HISTORY_TERMS]
+    known = reader_terms(readers["snapshot"], items).reshape(len(users), -1)
+    covered = coverage(terms.rows[exposures["tweet"]], known[user_of], terms.weights)
+    return np.concatenate([exposures["features"], covered], axis=1)
+
+
+def logits_of(
+    network: Network, bank: Bank, terms: TermTable, dataset: Dataset, exposures: NDArray[np.void]
+) -> Tensor:
     """Logits [n, heads] of EXPOSURE rows [n]."""
     device = network.device()
     users, user_of = np.unique(exposures["user"], return_inverse=True)
@@ -50,9 +64,8 @@ def logits_of(network: Network, bank: Bank, dataset: Dataset, exposures: NDArray
     slots[known] = places[len(shown) :]
     items = vectors[tensor(slots)] * tensor(known).unsqueeze(-1)
     people = network.users(histories(readers["snapshot"], items, known))
-    return network.pairs(
-        people, tensor(user_of), vectors, tensor(places[: len(shown)]), tensor(exposures["features"])
-    )
+    features = tensor(pair_inputs(dataset, terms, exposures))
+    return network.pairs(people, tensor(user_of), vectors, tensor(places[: len(shown)]), features)
 
 
 def targets_of(exposures: NDArray[np.void], heads: list[str], device: torch.device) -> Targets:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.features import profile_features
+from models.state.decay import ACTION_INDEX
 from models.state.user import HISTORY, ITEM, STATS, UserState
 from models.towers import Histories
 
@@ -29,6 +30,16 @@ def snapshots(states: Sequence[UserState]) -> NDArray[np.void]:
         out["items"][i, : len(items)] = items
         out["count"][i] = len(items)
     return out
+
+
+def reader_terms(users: NDArray[np.void], terms: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """SNAPSHOT [n] and the terms [n, m, t] of the first m items to [n, m, t]: 0 where an item is no sign of
+    interest, or is none.
+    """
+    m = terms.shape[1]
+    here = np.arange(m) < users["count"][:, None]
+    here &= users["items"]["action"][:, :m] != ACTION_INDEX["hide"]
+    return terms * here[:, :, None]
 
 
 def histories(users: NDArray[np.void], vectors: torch.Tensor, known: NDArray[np.bool_]) -> Histories:

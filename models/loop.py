@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from models.batches import Targets, logits_of, targets_of
+from models.batches import Targets, logits_of, pair_inputs, targets_of
 from models.dataset import Dataset
 from models.network import Network
 from models.progress import Phase, Progress
 from models.recipe import Recipe, Transformer
-from models.text.bank import Bank
+from models.text.bank import Bank, TermTable
 
 #: Exposures judged at once where no gradients are kept.
 _CHUNK = 4_096
@@ -43,6 +43,7 @@ class Loop:
 
     network: Network
     bank: Bank
+    terms: TermTable
     dataset: Dataset
     heads: list[str]
     recipe: Recipe
@@ -68,7 +69,8 @@ class Loop:
                 chosen = np.sort(order[step * settings.batch : (step + 1) * settings.batch])
                 exposures = self.dataset.exposures[chosen]
                 targets = targets_of(exposures, self.heads, self.network.device())
-                loss = loss_of(logits_of(self.network, self.bank, self.dataset, exposures), targets, weights)
+                logits = logits_of(self.network, self.bank, self.terms, self.dataset, exposures)
+                loss = loss_of(logits, targets, weights)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -98,7 +100,7 @@ class Loop:
     def _judge(self, held_out: slice, weights: Tensor) -> float:
         if held_out.start == held_out.stop:
             return -math.inf
-        logits = predict(self.network, self.bank, self.dataset, held_out)
+        logits = predict(self.network, self.bank, self.terms, self.dataset, held_out)
         targets = targets_of(self.dataset.exposures[held_out], self.heads, torch.device("cpu"))
         return float(loss_of(torch.from_numpy(logits), targets, weights.cpu()))
 
@@ -133,11 +135,14 @@ class Loop:
     def _fit_scales(self, rows: NDArray[np.int64]) -> None:
         """Learn the scales of features from a sample spread over the training exposures."""
         chosen = self.dataset.exposures[rows[:: max(len(rows) // 100_000, 1)]]
-        pairs = torch.from_numpy(np.ascontiguousarray(chosen["features"]))
+        parts = [chosen[start : start + _CHUNK] for start in range(0, len(chosen), _CHUNK)]
+        pairs = np.concatenate([pair_inputs(self.dataset, self.terms, part) for part in parts])
         tweets = self.dataset.tweets[np.unique(chosen["tweet"])]
         users = self.dataset.users[np.unique(chosen["user"])]
         self.network.fit_scales(
-            pairs, torch.from_numpy(np.ascontiguousarray(tweets["features"])), users["snapshot"]["stats"]
+            torch.from_numpy(pairs),
+            torch.from_numpy(np.ascontiguousarray(tweets["features"])),
+            users["snapshot"]["stats"],
         )
 
     def _start_at_base_rates(self, rows: NDArray[np.int64]) -> None:
@@ -152,6 +157,7 @@ class Loop:
 def predict(
     network: Network,
     bank: Bank,
+    terms: TermTable,
     dataset: Dataset,
     rows: slice,
 ) -> NDArray[np.float32]:
@@ -162,7 +168,7 @@ def predict(
     with torch.inference_mode():
         for start in range(rows.start, rows.stop, _CHUNK):
             exposures = dataset.exposures[start : min(start + _CHUNK, rows.stop)]
-            parts.append(logits_of(network, bank, dataset, exposures).cpu().numpy())
+            parts.append(logits_of(network, bank, terms, dataset, exposures).cpu().numpy())
     return np.concatenate(parts) if parts else np.zeros((0, network.heads), np.float32)
 
 

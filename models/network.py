@@ -16,6 +16,7 @@ from models.features import profile_features
 from models.ranker import Ranker
 from models.recipe import ModelConfig
 from models.text.encoders import build_text
+from models.text.terms import BUCKETS
 from models.towers import Histories, TweetTower, UserTower, UserVectors
 
 
@@ -30,6 +31,8 @@ class Network(nn.Module):
         self.text = build_text(config.text, vocabulary, architecture)
         self.tweet = TweetTower(config.tweet, self.text.width)
         self.user = UserTower(config.user, config.tweet, self.tweet.author)
+        self.term_weights: Tensor  # of `models.text.terms`
+        self.register_buffer("term_weights", torch.zeros(BUCKETS))
         self.ranker = Ranker(config.ranker, config.tweet.dimensions, heads)
 
     def users(self, histories: Histories) -> UserVectors:
@@ -41,7 +44,7 @@ class Network(nn.Module):
     def pairs(
         self, users: UserVectors, user: Tensor, tweets: Tensor, tweet: Tensor, features: Tensor
     ) -> Tensor:
-        """Logits [n, heads] of pairs (user[i], tweet[i]) with `pair_features` [n, e]."""
+        """Logits [n, heads] of pairs (user[i], tweet[i]) with `pair_features` and `coverage` [n, e]."""
         side = self.ranker.tweet(tweets)
         side = type(side)(*(part[tweet] for part in side))
         projected = self.ranker.user(users.vector)
@@ -51,7 +54,7 @@ class Network(nn.Module):
         return logits
 
     def fit_scales(self, pairs: Tensor, tweets: Tensor, stats: NDArray[np.void]) -> None:
-        """Learn the scales of `pair_features`, `tweet_features` and of profiles (STATS)."""
+        """Learn the scales of what `pairs` takes, of `tweet_features` and of profiles (STATS)."""
         self.ranker.features.fit(pairs)
         self.tweet.features.fit(tweets)
         known = stats[stats["known"] > 0]

@@ -16,6 +16,7 @@ from torch.nn.functional import gelu, normalize
 from models.features import PAIR_FEATURES
 from models.piecewise import PiecewiseLinear
 from models.recipe import RankerConfig
+from models.text.terms import COVERAGE
 
 #: Similarities to a user's interests that join the pair features: largest, soft maximum, mean.
 SIMILARITIES = 3
@@ -35,7 +36,7 @@ class Ranker(nn.Module):
     def __init__(self, config: RankerConfig, dimensions: int, heads: int) -> None:
         super().__init__()
         width = config.hidden
-        self.features = PiecewiseLinear(len(PAIR_FEATURES))
+        self.features = PiecewiseLinear(len(PAIR_FEATURES) + len(COVERAGE))
         self.a = nn.Linear(dimensions, width)
         self.b = nn.Linear(dimensions, width, bias=False)
         self.c = nn.Linear(dimensions, width, bias=False)
@@ -64,7 +65,10 @@ class Ranker(nn.Module):
         tweet: TweetSide,
         features: Tensor,
     ) -> Tensor:
-        """Logits [n, heads] of pairs: the readers' `A·u`, u, interests, filled; tweets' side; features."""
+        """Logits [n, heads] of pairs: the readers' `A·u`, u, interests, filled; tweets' side; features.
+
+        `features` are `pair_features` and then `coverage`.
+        """
         close = self.similarities(interests, filled, tweet.query)
         e = torch.cat([self.features(features), close], dim=-1)
         z = projected + tweet.projected + self.c(vector * tweet.vector) + self.d(e)

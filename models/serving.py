@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from models.bundle import Bundle
 from models.events import Profile, Tweet
 from models.features import tweet_features
-from models.histories import histories, snapshots
+from models.histories import histories, reader_terms, snapshots
 from models.network import pick_device
 from models.state.keys import short_key
 from models.state.tweet import TweetRecord
 from models.state.user import HISTORY, UserState
-from models.state.vector import HABITS, habits_of, vector_dtype
+from models.state.vector import HABITS, HISTORY_TERMS, habits_of, vector_dtype
 from models.text.encode import encode_rows
+from models.text.terms import Terms, coverage, terms_of
 from models.text.tokens import Tokens
 
 #: Pairs scored at once: 2,048 keep the gathered interests (2,048 x 32 x 64 float32, 16 MB) near the cache.
@@ -31,7 +32,7 @@ _CHUNK: Final = 2_048
 
 
 class UserRows:
-    """Users ready to be scored, in slots of this process's memory: `A·u`, u, interests, habits, keys."""
+    """Users ready to be scored, in slots of memory: `A·u`, u, interests, habits, terms, keys."""
 
     def __init__(self, capacity: int, model: ServingModel) -> None:
         width = model.bundle.config.model.ranker.hidden
@@ -41,6 +42,7 @@ class UserRows:
         self.interests = torch.zeros(capacity, k, d, dtype=torch.float16, device=device)
         self.filled = torch.zeros(capacity, dtype=torch.int64, device=device)
         self.habits = np.zeros(capacity, HABITS)
+        self.terms = np.zeros((capacity, HISTORY * HISTORY_TERMS), np.uint16)
         self.keys = np.zeros(capacity, np.uint32)
         self._model = model
 
@@ -54,6 +56,7 @@ class UserRows:
         self.interests[at] = self._model.tensor(records["interests"].copy())
         self.filled[at] = self._model.tensor(records["filled"].astype(np.int64))
         self.habits[slots] = records["habits"]
+        self.terms[slots] = records["terms"].reshape(len(slots), -1)
         self.keys[slots] = keys
 
 
@@ -70,6 +73,7 @@ class ServingModel:
         self.dimensions = bundle.config.model.tweet.dimensions
         self.interests = bundle.config.model.user.interests
         self.user_dtype = vector_dtype(self.dimensions, self.interests)
+        self.term_weights = bundle.network.term_weights.cpu().numpy()
         self.cold: NDArray[np.void] = self.user_vectors([UserState()], {})
 
     @classmethod
@@ -90,7 +94,8 @@ class ServingModel:
             slots = np.arange(n)
             rows.set(slots, self.user_vectors([UserState()] * n, {}), np.zeros(n, np.uint32))
             width = len(self.bundle.config.pair_features)
-            self.score(vectors, np.zeros(n, np.intp), rows, slots, np.zeros((n, width), np.float32))
+            features = np.zeros((n, width), np.float32)
+            self.score(vectors, self.terms([tweet] * n), np.zeros(n, np.intp), rows, slots, features)
 
     def check(self, tweet: Tweet) -> str | None:
         """Why a tweet can't be embedded, in words, or None."""
@@ -112,9 +117,15 @@ class ServingModel:
         """The text that is encoded: `text_tokens` are decoded."""
         return tweet.text if tweet.text is not None else self.tokens.text_of(tweet.text_tokens or [])
 
+    def terms(self, tweets: Sequence[Tweet]) -> Terms:
+        """Hashed terms uint16 [n, TERMS] of tweets that passed `check`."""
+        return terms_of([self.text_of(tweet) for tweet in tweets], self.term_weights)
+
     def text_vectors(self, texts: Sequence[str]) -> NDArray[np.float16]:
-        """Vectors float16 [n, w] of texts, from the text encoder alone."""
-        return encode_rows(self.bundle.network.text, self.tokens, self.tokens.encode(texts))
+        """Vectors float16 [n, w] of texts, from the text encoder alone; equal texts are encoded once."""
+        places = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        vectors = encode_rows(self.bundle.network.text, self.tokens, self.tokens.encode(list(places)))
+        return vectors[[places[text] for text in texts]]
 
     def tweet_vectors(
         self, texts: NDArray[np.float16], authors: NDArray[np.uint32], features: NDArray[np.float32]
@@ -137,16 +148,20 @@ class ServingModel:
         m = int(users["count"].max(initial=0))
         vectors = np.zeros((len(states), m, self.dimensions), np.float16)
         known = np.zeros((len(states), m), np.bool_)
+        terms = np.zeros((len(states), m, HISTORY_TERMS), np.uint16)
         for i, j in zip(*np.nonzero(np.arange(m) < users["count"][:, None]), strict=True):
             record = tweets.get(int(users["items"]["tweet"][i, j]))
             if record is not None and len(record.vector):
                 vectors[i, j], known[i, j] = record.vector, True
-        return self.user_records(users, vectors, known)
+                terms[i, j] = record.terms[:HISTORY_TERMS]
+        return self.user_records(users, vectors, known, terms)
 
     def user_records(
-        self, users: NDArray[np.void], vectors: NDArray[np.float16], known: NDArray[np.bool_]
+        self, users: NDArray[np.void], vectors: NDArray[np.float16], known: NDArray[np.bool_], terms: Terms
     ) -> NDArray[np.void]:
-        """The same of SNAPSHOT [n] with item vectors [n, m, d] and whether each is known [n, m]."""
+        """The same of SNAPSHOT [n] with item vectors [n, m, d], whether each is known [n, m], and the items'
+        terms [n, m, HISTORY_TERMS].
+        """
         with torch.inference_mode():
             batch = histories(users, self.tensor(vectors.astype(np.float32)), known)
             result = self.bundle.network.users(batch)
@@ -155,6 +170,7 @@ class ServingModel:
         out["vector"] = result.vector.cpu().numpy()
         out["interests"] = result.interests.cpu().numpy()
         out["filled"] = result.filled.cpu().numpy()
+        out["terms"][:, : terms.shape[1]] = reader_terms(users, terms)
         return out
 
     def user_rows(self, capacity: int) -> UserRows:
@@ -164,6 +180,7 @@ class ServingModel:
     def score(
         self,
         tweets: NDArray[np.float16] | NDArray[np.float32],
+        terms: Terms,
         tweet_index: NDArray[np.intp],
         rows: UserRows,
         slots: NDArray[np.intp],
@@ -171,7 +188,7 @@ class ServingModel:
     ) -> NDArray[np.float32]:
         """Calibrated probabilities float32 [n, heads] of pairs (tweets[tweet_index[i]], slots[i]).
 
-        `tweets` are vectors [t, d]; `features` are `pair_features` [n, e].
+        `tweets` are vectors [t, d], `terms` theirs [t, TERMS]; `features` are `pair_features` [n, e].
         """
         logits = np.empty((len(slots), len(self.heads)), np.float32)
         ranker = self.bundle.network.ranker
@@ -180,13 +197,14 @@ class ServingModel:
             for start in range(0, len(slots), _CHUNK):
                 part = slice(start, start + _CHUNK)
                 tweet, user = self.tensor(tweet_index[part]), self.tensor(slots[part])
+                covered = coverage(terms[tweet_index[part]], rows.terms[slots[part]], self.term_weights)
                 logits[part] = ranker.pair(
                     rows.projected[user],
                     rows.vectors[user],
                     rows.interests[user].float(),
                     rows.filled[user],
                     type(side)(*(values[tweet] for values in side)),
-                    self.tensor(features[part]),
+                    self.tensor(np.concatenate([features[part], covered], axis=1)),
                 ).cpu()
         return self.calibrate(logits)
 

@@ -26,10 +26,11 @@ from models.network import Network, pick_device
 from models.progress import Progress, silent
 from models.recipe import Bag, ModelConfig, Recipe
 from models.replay import replay
-from models.text.bank import Bank, FrozenBank, LiveBank, RefreshedBank, TokenTable
+from models.text.bank import Bank, FrozenBank, LiveBank, RefreshedBank, TermTable, TokenTable
 from models.text.cache import TextCache, default_cache
 from models.text.encode import encoder_fingerprint
 from models.text.prepare import SAMPLE, Prepared, freeze, prepare_text
+from models.text.terms import learn_weights
 
 
 @dataclass(slots=True, frozen=True)
@@ -102,17 +103,21 @@ def fit(
             "retweeted ones among them: nothing can be learned"
         )
     torch.manual_seed(training.seed)
-    prepared = prepare_text(recipe.model, _sample(dataset), training.seed)
+    sample = _sample(dataset)
+    prepared = prepare_text(recipe.model, sample, training.seed)
     network = Network(recipe.model, len(heads), prepared.tokens.size, prepared.architecture)
     if prepared.weights:
         network.text.load_state_dict(prepared.weights)
     freeze(network.text, recipe.model.text)
+    texts = [text if isinstance(text, str) else prepared.tokens.text_of(text) for text in sample]
+    network.term_weights.copy_(torch.from_numpy(learn_weights(texts)))
     network.to(pick_device(device))
     bank = _bank(dataset, recipe.model, network, prepared, work, cache, progress)
-    loop = Loop(network, bank, dataset, heads, recipe, progress)
+    terms = TermTable.of(dataset, prepared.tokens, network.term_weights.cpu().numpy())
+    loop = Loop(network, bank, terms, dataset, heads, recipe, progress)
     epochs = loop.run(slice(0, tail.start), tail)
     exposures = dataset.exposures[tail]
-    logits = predict(network, bank, dataset, tail)
+    logits = predict(network, bank, terms, dataset, tail)
     curves: dict[str, Curve] = {}
     held_out: dict[str, Scores] = {}
     for i, head in enumerate(heads):

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.state.decay import ACTIONS
-from models.state.user import STATS
+from models.state.user import HISTORY, STATS
 
+#: Terms kept of each tweet of a history, the heaviest of its own.
+HISTORY_TERMS: Final = 12
 #: The part of a user's state that a score needs afresh, because it depends on the time of the score.
 HABITS: Final = np.dtype(
     [
@@ -27,13 +29,16 @@ HABITS: Final = np.dtype(
 
 
 def vector_dtype(dimensions: int, interests: int) -> np.dtype[np.void]:
-    """The packed record: habits, the user vector, and `interests` interest vectors with their mask."""
+    """The packed record: habits, the user vector, `interests` interest vectors with their mask, and the terms
+    of the tweets in the history (`models.text.terms`), 0 where there is none.
+    """
     return np.dtype(
         [
             ("habits", HABITS),
             ("vector", "<f2", (dimensions,)),
             ("interests", "<f2", (interests, dimensions)),
             ("filled", "u1"),
+            ("terms", "<u2", (HISTORY, HISTORY_TERMS)),
         ]
     )
 

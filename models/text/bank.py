@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -22,8 +22,10 @@ from torch import Tensor
 from models.dataset import Dataset
 from models.network import Network
 from models.progress import Phase, Progress
+from models.state.tweet import TERMS
 from models.text.cache import TextCache
 from models.text.encode import encode_rows
+from models.text.terms import Terms, terms_of
 from models.text.tokens import Tokens
 
 Rows = NDArray[np.int64]
@@ -43,6 +45,26 @@ class Bank(Protocol):
 def texts_of(dataset: Dataset, tokens: Tokens, tweets: Rows) -> list[str]:
     """Texts of tweets, foreign ids decoded."""
     return [text if isinstance(text, str) else tokens.text_of(text) for text in dataset.texts(tweets)]
+
+
+class TermTable(NamedTuple):
+    """`rows` uint16 [tweets + 1, TERMS] of a dataset's tweets; the last is for row -1, a tweet nobody knows.
+
+    `weights` are those of `models.text.terms`.
+    """
+
+    rows: Terms
+    weights: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, dataset: Dataset, tokens: Tokens, weights: NDArray[np.float32]) -> TermTable:
+        """Terms of the tweets in use."""
+        rows = np.zeros((len(dataset.tweets) + 1, TERMS), np.uint16)
+        used = dataset.tweets_in_use()
+        for start in range(0, len(used), _CHUNK):
+            part = used[start : start + _CHUNK]
+            rows[part] = terms_of(texts_of(dataset, tokens, part), weights)
+        return cls(rows, weights)
 
 
 class TokenTable:

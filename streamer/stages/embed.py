@@ -51,6 +51,13 @@ class _Published(NamedTuple):
     at: int
 
 
+class _Content(NamedTuple):
+    """What the model makes of a tweet's text: shared with its retweets."""
+
+    vector: NDArray[np.float16]
+    terms: NDArray[np.uint16]
+
+
 class EmbedStage(BackedStage):
     """See the module."""
 
@@ -114,7 +121,7 @@ class EmbedStage(BackedStage):
         if not tweets:
             return set()
         originals = {original for tweet in tweets.values() if (original := _original(tweet)) is not None}
-        vectors = self._stored(originals - tweets.keys())
+        contents = self._stored(originals - tweets.keys())
         # The key of the tweet whose vector each one takes: its own, or what it retweets, where that is known.
         sources: dict[int, int] = {}
         for key, tweet in tweets.items():
@@ -123,13 +130,16 @@ class EmbedStage(BackedStage):
             elif original in sources:
                 sources[key] = sources[original]
             else:
-                sources[key] = original if original in vectors else key
+                sources[key] = original if original in contents else key
         computed = {key: tweet for key, tweet in tweets.items() if sources[key] == key}
-        vectors |= zip(computed, self._vectors(tweets, computed), strict=True)
-        finite = {key for key in tweets if np.isfinite(vectors[sources[key]]).all()}
+        contents |= zip(computed, self._contents(tweets, computed), strict=True)
+        finite = {key for key in tweets if np.isfinite(contents[sources[key]].vector).all()}
         records = {
             key: TweetRecord(
-                tweet.author_id, tweet.created_at, tuple(tweet.mentions[:MAX_MENTIONS]), vectors[sources[key]]
+                tweet.author_id,
+                tweet.created_at,
+                tuple(tweet.mentions[:MAX_MENTIONS]),
+                *contents[sources[key]],
             )
             for key, tweet in tweets.items()
             if key in finite
@@ -141,15 +151,16 @@ class EmbedStage(BackedStage):
         )
         return tweets.keys() - finite
 
-    def _stored(self, keys: set[int]) -> dict[int, NDArray[np.float16]]:
-        """The vectors of those of these tweets that Redis holds."""
+    def _stored(self, keys: set[int]) -> dict[int, _Content]:
+        """The contents of those of these tweets that Redis holds."""
         found = self.backend.stores.tweets.get_many(list(keys))
-        return {key: record.vector for key, record in zip(keys, found, strict=True) if record is not None}
+        pairs = zip(keys, found, strict=True)
+        return {key: _Content(record.vector, record.terms) for key, record in pairs if record is not None}
 
-    def _vectors(self, tweets: dict[int, Tweet], computed: dict[int, Tweet]) -> NDArray[np.float16]:
-        """Vectors [n, d] of `computed`, given all new `tweets` in their order."""
+    def _contents(self, tweets: dict[int, Tweet], computed: dict[int, Tweet]) -> list[_Content]:
+        """Contents of `computed`, given all new `tweets` in their order."""
         if not computed:
-            return np.empty((0, self.backend.model.dimensions), np.float16)
+            return []
         authors = list(dict.fromkeys(tweet.author_id for tweet in tweets.values()))
         known = dict(zip(authors, self.backend.stores.authors.get_many(authors), strict=True))
         sums = []
@@ -159,9 +170,9 @@ class EmbedStage(BackedStage):
             if key in computed:
                 sums.append(known[tweet.author_id].copy())
             known[tweet.author_id][_TWEETS_FIELD] += increment(tweet.created_at // 1000)
-        return self.backend.model.embed(
-            list(computed.values()), self._authors(list(computed.values())), np.array(sums)
-        )
+        model, new = self.backend.model, list(computed.values())
+        vectors = model.embed(new, self._authors(new), np.array(sums))
+        return list(map(_Content, vectors, model.terms(new)))
 
     def _authors(self, tweets: Sequence[Tweet]) -> list[Profile | None]:
         """Authors' profiles: what the tweet says, else what is stored."""

@@ -219,8 +219,9 @@ class ScoreStage(BackedStage):
         units, matrix = [part.units[i] for i in chunk], self._matrix
         pairs = load_pairs(units, self.backend.stores, matrix, self.shards)
         vectors = np.stack([unit.tweet.vector for unit in units])
+        terms = np.stack([unit.tweet.terms for unit in units])
         probabilities = self.backend.model.score(
-            vectors, pairs.unit, matrix.rows, pairs.slots, pairs.features
+            vectors, terms, pairs.unit, matrix.rows, pairs.slots, pairs.features
         )
         finite = np.isfinite(probabilities).all(axis=1)
         if not finite.all():

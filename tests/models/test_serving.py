@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,8 @@ def state(*ids: int) -> UserState:
 
 def records(model: ServingModel) -> dict[int, TweetRecord]:
     vectors = embed(model, tweets())
-    return {i: TweetRecord("a", 10**12, (), vectors[i]) for i in range(5)}
+    terms = model.terms(tweets())
+    return {i: TweetRecord("a", 10**12, (), vectors[i], terms[i]) for i in range(5)}
 
 
 def test_a_vector_does_not_depend_on_its_neighbours(model: ServingModel) -> None:
@@ -91,11 +93,12 @@ def test_a_score_depends_on_its_own_pair_alone(model: ServingModel) -> None:
     pairs = [(t, s) for t in range(5) for s in (7, 0, 3)] * 300  # more than one chunk
     tweet, slot = np.array(pairs).T
     features = rng.normal(size=(len(pairs), len(PAIR_FEATURES))).astype(np.float32)
-    together = model.score(vectors, tweet, rows, slot, features)
+    terms = model.terms(tweets())
+    together = model.score(vectors, terms, tweet, rows, slot, features)
     assert together.shape == (len(pairs), 4)
     assert ((together > 0) & (together < 1)).all()
     for i in (0, 7, 2048, len(pairs) - 1):
-        alone = model.score(vectors, tweet[i : i + 1], rows, slot[i : i + 1], features[i : i + 1])
+        alone = model.score(vectors, terms, tweet[i : i + 1], rows, slot[i : i + 1], features[i : i + 1])
         np.testing.assert_allclose(alone[0], together[i], atol=1e-5)
     assert together.std(0).min() > 1e-3
     assert rows.keys[[7, 0, 3]].tolist() == [1, 2, 3]
@@ -111,7 +114,7 @@ def test_a_slot_that_is_set_again_is_the_new_user(model: ServingModel) -> None:
         rows = model.user_rows(1)
         for i in order:
             rows.set(index, users[i : i + 1], np.zeros(1, np.uint32))
-        return float(model.score(vectors, index, rows, index, features)[0, 0])
+        return float(model.score(vectors, model.terms(tweets()), index, rows, index, features)[0, 0])
 
     assert score(0, 1) == score(1) != score(0)
 
@@ -130,3 +133,30 @@ def test_warm_up_runs(model: ServingModel) -> None:
     model.warm_up()
     assert len(model.fingerprint) == 12
     assert model.heads == ("retweet", "like", "reply", "quote")
+
+
+def test_equal_texts_are_encoded_once(model: ServingModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    encode = model.tokens.encode
+
+    def noting(texts: Sequence[str]) -> list[np.ndarray[tuple[int], np.dtype[np.int32]]]:
+        seen.extend(texts)
+        return encode(texts)
+
+    monkeypatch.setattr(model.tokens, "encode", noting)
+    vectors = model.text_vectors(["a vote", "fox", "a vote"])
+    assert seen == ["a vote", "fox"]
+    np.testing.assert_array_equal(vectors[0], vectors[2])
+    assert np.abs(vectors[0] - vectors[1]).max() > 0
+
+
+def test_the_words_of_the_history_count(model: ServingModel) -> None:
+    model.term_weights[1:] = 1.0
+    vectors, terms = embed(model, tweets()), model.terms(tweets())
+    same = np.broadcast_to(vectors[:1], vectors.shape)  # nothing but the words differs
+    known = {i: TweetRecord("a", 10**12, (), vectors[0], terms[i]) for i in range(2)}
+    rows = model.user_rows(2)
+    rows.set(np.arange(2), model.user_vectors([state(0), state(1)], known), np.zeros(2, np.uint32))
+    features = np.zeros((2, len(PAIR_FEATURES)), np.float32)
+    p = model.score(same, terms, np.zeros(2, np.intp), rows, np.arange(2), features)
+    assert np.abs(p[0] - p[1]).max() > 1e-4

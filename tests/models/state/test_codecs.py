@@ -17,7 +17,7 @@ from models.state.affinity import AFFINITY
 from models.state.authors import decayed_counts, increment
 from models.state.decay import ACTIONS, DAY
 from models.state.keys import id_key, key_name, short_key, word_buckets
-from models.state.tweet import MAX_MENTIONS, TweetRecord
+from models.state.tweet import MAX_MENTIONS, TERMS, TweetRecord
 from models.state.user import HISTORY, UserState
 from models.state.vector import decode, habits_of, vector_dtype
 
@@ -46,11 +46,13 @@ class TestTweets:
         vector=arrays.arrays(np.float16, st.integers(0, 80), elements=st.floats(width=16)),
     )
     def test_round_trip(self, author: str, created_at: int, mentions: list[str], vector: Any) -> None:
-        record = TweetRecord(author, created_at, tuple(mentions), vector)
+        terms = np.arange(TERMS, dtype=np.uint16) + len(vector)
+        record = TweetRecord(author, created_at, tuple(mentions), vector, terms)
         data = record.to_bytes()
         again = TweetRecord.from_bytes(data)
         assert (again.author_id, again.created_at, again.mentions) == (author, created_at, tuple(mentions))
         assert again.vector.tobytes() == vector.astype("<f2").tobytes()
+        assert again.terms.tolist() == terms.tolist()
         assert again.to_bytes() == data
 
     @given(st.data())
@@ -74,7 +76,7 @@ class TestTweets:
 
     def test_size(self) -> None:
         record = TweetRecord("1234567890", 1, (), np.ones(64, np.float16))
-        assert len(record.to_bytes()) == 12 + 12 + 128
+        assert len(record.to_bytes()) == 12 + 12 + 128 + 32
 
 
 class TestUsers:

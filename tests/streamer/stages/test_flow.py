@@ -105,7 +105,9 @@ def expected(world: World, model: ServingModel) -> dict[tuple[str, str], Row]:
         state = stores.users.get_many([tweet.author_id])[0]
         profile = tweet.author or (state.profile() if state else None)
         vector = model.embed([tweet], [profile], stores.authors.get_many([tweet.author_id]))[0]
-        record = TweetRecord(tweet.author_id, tweet.created_at, tuple(tweet.mentions), vector)
+        record = TweetRecord(
+            tweet.author_id, tweet.created_at, tuple(tweet.mentions), vector, model.terms([tweet])[0]
+        )
         put_tweets(stores, {id_key(tweet.tweet_id): record})
         return record
 
@@ -147,7 +149,7 @@ def _one(
         np.array([user in tweet.mentions]),
         np.array([np.sum(author.items["author"] == short_key(user))], np.float32),
     )
-    row: Row = model.score(record.vector[None], slot, rows, slot, features)[0]
+    row: Row = model.score(record.vector[None], record.terms[None], slot, rows, slot, features)[0]
     return row
 
 
