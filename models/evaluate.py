@@ -1,4 +1,4 @@
-"""Judges a bundle on exposures of an event log: the same replay, the same serving code as the stream.
+"""Judges models on exposures of an event log: the same replay, the same serving code as the stream.
 
 Knows nothing of terminals, nor of plots (`models.report`).
 """
@@ -6,19 +6,25 @@ Knows nothing of terminals, nor of plots (`models.report`).
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from models.baselines.baseline import Baseline
+from models.bootstrap import intervals, resampled
 from models.dataset import UNKNOWN, Dataset
 from models.events import HEADS
-from models.features import TWEET_FEATURES
+from models.figures import Compared, Metrics, SegmentFigures
 from models.log import EventLog, LogError, Table, open_exposures
-from models.metrics import Scores, scores
+from models.manifest import BASELINE, Seal
+from models.metrics import decisions, scores
 from models.progress import Phase, Progress, silent
 from models.replay import replay
+from models.segments import segments
 from models.serving import ServingModel
 from models.state.vector import HISTORY_TERMS
 from models.text.bank import TermTable, texts_of
@@ -27,18 +33,19 @@ _TEXTS = 2_048
 _PAIRS = 65_536
 
 
-class Metrics(msgspec.Struct, kw_only=True):
-    """`retweet` is what counts; `heads` has every action with labels, `quintiles` retweets by author size.
+class Judged(Protocol):
+    """What can be judged: a bundle or a baseline."""
 
-    `skipped` counts exposures that could not be judged, by reason.
-    """
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The actions it gives probabilities of."""
 
-    retweet: Scores
-    heads: dict[str, Scores]
-    quintiles: list[Scores]
-    cold: Scores | None
-    skipped: dict[str, int]
-    model: str
+    @property
+    def fingerprint(self) -> str:
+        """Of its contents."""
+
+    def probabilities(self, dataset: Dataset, progress: Progress = silent) -> NDArray[np.float32]:
+        """Probabilities [n, heads] of the dataset's exposures."""
 
 
 def evaluate(
@@ -48,25 +55,66 @@ def evaluate(
     report: Path | None = None,
     progress: Progress = silent,
     device: str = "auto",
+    *,
+    compare: Sequence[Path] = (),
 ) -> Metrics:
-    """Judge `bundle` on `exposures` (default: the log's `exposures_valid`). `report` is a folder for plots.
+    """Judge `bundle` on `exposures` (default: the log's `exposures_valid`), and others beside it.
 
-    Raises `BundleError` and `LogError`.
+    `report` is a folder for a page of plots and tables. Raises `BundleError`, `BaselineError`, `LogError`.
     """
-    model = ServingModel.load(bundle, device)
+    names = _names([bundle, *compare])
+    models = [load_model(path, device) for path in (bundle, *compare)]
     events = EventLog(log)
     table = open_exposures(exposures) if exposures else validation_exposures(events)
     with tempfile.TemporaryDirectory(prefix="evaluate-") as folder:
         dataset = replay(events, table, Path(folder), progress)
         if not len(dataset.exposures):
             raise LogError(f"{table.path}: none of its {table.rows} exposures can be judged with {log}")
-        p = evaluate_dataset(model, dataset, progress)
-        metrics = metrics_of(model, dataset, p)
-    if report is not None:
-        from models.report import write_report
+        p = [model.probabilities(dataset, progress) for model in models]
+        metrics = metrics_of(models[0], dataset, p[0], list(zip(names[1:], models[1:], p[1:], strict=True)))
+        if report is not None:
+            from models.report import write_report
 
-        write_report(report, metrics.retweet, *labelled(dataset, p, "retweet", model.heads))
+            labels, mine, weights = labelled(dataset, p[0], "retweet", models[0].heads)
+            others = {
+                name: labelled(dataset, q, "retweet", model.heads)[1]
+                for name, model, q in zip(names[1:], models[1:], p[1:], strict=True)
+            }
+            write_report(
+                report, metrics.retweet, labels, mine, weights, metrics=metrics, others=others, name=names[0]
+            )
     return metrics
+
+
+def load_model(path: Path, device: str = "auto") -> Judged:
+    """A bundle or a baseline, whichever the folder holds. Raises BundleError and BaselineError."""
+    if Seal.read(path).kind == BASELINE:
+        return Baseline.load(path)
+    return _Network(ServingModel.load(path, device))
+
+
+@dataclass(slots=True, frozen=True)
+class _Network:
+    """A bundle, as something that can be judged."""
+
+    model: ServingModel
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        return self.model.heads
+
+    @property
+    def fingerprint(self) -> str:
+        return self.model.fingerprint
+
+    def probabilities(self, dataset: Dataset, progress: Progress = silent) -> NDArray[np.float32]:
+        return evaluate_dataset(self.model, dataset, progress)
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Folder names; whole paths where two are alike."""
+    short = [path.resolve().name for path in paths]
+    return [str(path) if short.count(name) > 1 else name for path, name in zip(paths, short, strict=True)]
 
 
 def validation_exposures(log: EventLog) -> Table:
@@ -141,28 +189,54 @@ def labelled(
     return labels[known, HEADS.index(head)] == 1, p[known, heads.index(head)], weights
 
 
-def metrics_of(model: ServingModel, dataset: Dataset, p: NDArray[np.float32]) -> Metrics:
-    """The figures of probabilities p [n, heads]."""
-    labels = dataset.exposures["labels"]
-    present = [h for h in model.heads if (labels[:, HEADS.index(h)] != UNKNOWN).any()]
+def metrics_of(
+    model: Judged | ServingModel,
+    dataset: Dataset,
+    p: NDArray[np.float32],
+    others: Sequence[tuple[str, Judged, NDArray[np.float32]]] = (),
+) -> Metrics:
+    """The figures of probabilities p [n, heads]; `others` are names, models and probabilities beside it."""
+    recorded = dataset.exposures["labels"]
+    present = [h for h in model.heads if (recorded[:, HEADS.index(h)] != UNKNOWN).any()]
     if "retweet" not in present:
         raise LogError("no exposure says whether it was retweeted: nothing to judge by")
     heads = {head: scores(*labelled(dataset, p, head, model.heads)) for head in present}
-    followers = dataset.tweets["features"][
-        dataset.exposures["tweet"], TWEET_FEATURES.index("author_followers")
-    ]
-    edges = np.quantile(followers, [0.2, 0.4, 0.6, 0.8])
-    quintile = np.searchsorted(edges, followers, side="right")
-    cold = dataset.exposures["cold"] == 1
+    labels, mine, weights = labelled(dataset, p, "retweet", model.heads)
+    tweets = dataset.exposures["tweet"][recorded[:, HEADS.index("retweet")] != UNKNOWN]
+    draws = resampled(labels, mine, weights, tweets)
+    compared = []
+    for name, other, q in others:
+        labels, theirs, weights = labelled(dataset, q, "retweet", other.heads)
+        drawn = resampled(labels, theirs, weights, tweets)
+        compared.append(
+            Compared(
+                name=name,
+                model=other.fingerprint,
+                retweet=scores(labels, theirs, weights),
+                intervals=intervals(drawn),
+                difference=intervals(draws - drawn),
+            )
+        )
     return Metrics(
         retweet=heads["retweet"],
+        intervals=intervals(draws),
+        decisions=decisions(labels, mine, weights),
         heads=heads,
-        quintiles=[
-            scores(*labelled(dataset, p, "retweet", model.heads, quintile == i))
-            for i in range(5)
-            if (quintile == i).any()
-        ],
-        cold=scores(*labelled(dataset, p, "retweet", model.heads, cold)) if cold.any() else None,
+        segments=list(_segments(model.heads, dataset, p)),
+        compared=compared,
         skipped=dataset.info["skipped"],
         model=model.fingerprint,
     )
+
+
+def _segments(heads: tuple[str, ...], dataset: Dataset, p: NDArray[np.float32]) -> Iterator[SegmentFigures]:
+    for group, name, rows in segments(dataset):
+        labels, mine, weights = labelled(dataset, p, "retweet", heads, rows)
+        if len(labels):
+            yield SegmentFigures(
+                group=group,
+                name=name,
+                scores=scores(labels, mine, weights),
+                predicted=float(np.average(mine.astype(np.float64), weights=weights)),
+                observed=float(np.average(labels, weights=weights)),
+            )
