@@ -26,7 +26,8 @@ from models.progress import Phase, Progress, silent
 from models.replay import replay
 from models.segments import segments
 from models.serving import ServingModel
-from models.text.bank import texts_of
+from models.state.vector import HISTORY_TERMS
+from models.text.bank import TermTable, texts_of
 
 _TEXTS = 2_048
 _PAIRS = 65_536
@@ -135,6 +136,7 @@ def evaluate_dataset(
     place = np.full(len(dataset.tweets) + 1, -1, np.int64)  # the last for row -1, a tweet nobody knows
     place[used] = np.arange(len(used))
     vectors = np.zeros((len(used), model.dimensions), np.float16)
+    terms = TermTable.of(dataset, model.tokens, model.term_weights).rows
     phase = Phase(progress, "embed", len(used), "tweets")
     for start in range(0, len(used), _TEXTS):
         rows = used[start : start + _TEXTS]
@@ -151,13 +153,17 @@ def evaluate_dataset(
         users, slots = np.unique(part["user"], return_inverse=True)
         readers = dataset.users[users]
         m = int(readers["snapshot"]["count"].max(initial=0))
-        items = place[readers["rows"][:, :m]]
-        records = model.user_records(readers["snapshot"], vectors[items], items >= 0)
+        items = readers["rows"][:, :m]
+        records = model.user_records(
+            readers["snapshot"], vectors[place[items]], items >= 0, terms[items, :HISTORY_TERMS]
+        )
         rows_ = model.user_rows(len(users))
         rows_.set(np.arange(len(users)), records, np.zeros(len(users), np.uint32))
         tweets, index = np.unique(part["tweet"], return_inverse=True)
         features = np.ascontiguousarray(part["features"])
-        out[start : start + len(part)] = model.score(vectors[place[tweets]], index, rows_, slots, features)
+        out[start : start + len(part)] = model.score(
+            vectors[place[tweets]], terms[tweets], index, rows_, slots, features
+        )
         phase.to(start + len(part))
     return out
 

@@ -23,7 +23,7 @@ from aiokafka.errors import (
 
 from streamer.errors import StreamerError
 from streamer.partitions import partitions_of
-from streamer.settings import KafkaSettings, SettingsError
+from streamer.settings import KafkaSettings
 from streamer.stage import Group
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Producer:
     async def start(self) -> None:
         """Connect, waiting up to `kafka.outage_s` for a Kafka that is down.
 
-        Raises `KafkaUnavailable`, and `SettingsError` when the compression's library is missing.
+        Raises `KafkaUnavailable`.
         """
         self._loop = asyncio.get_running_loop()
         deadline = time.monotonic() + self._kafka.outage_s
@@ -98,21 +98,15 @@ class Producer:
 
     def _new_producer(self) -> aiokafka.AIOKafkaProducer:
         compression = self._kafka.compression
-        try:
-            producer = aiokafka.AIOKafkaProducer(
-                **self._kafka.aiokafka_config(),
-                enable_idempotence=True,
-                acks="all",
-                compression_type=None if compression == "none" else compression,
-                max_batch_size=self._kafka.max_send_batch_bytes,
-                # Also how long a batch may wait for a broker that is away.
-                request_timeout_ms=int(self._kafka.outage_s * 1000),
-            )
-        except RuntimeError as error:
-            raise SettingsError(
-                f"kafka.compression = {compression!r} needs a package that is missing: pip install cramjam"
-            ) from error
-
+        producer = aiokafka.AIOKafkaProducer(
+            **self._kafka.aiokafka_config(),
+            enable_idempotence=True,
+            acks="all",
+            compression_type=None if compression == "none" else compression,
+            max_batch_size=self._kafka.max_send_batch_bytes,
+            # Also how long a batch may wait for a broker that is away.
+            request_timeout_ms=int(self._kafka.outage_s * 1000),
+        )
         _unhurried(producer.client)
         return producer
 

@@ -69,9 +69,7 @@ def span(text: str) -> int:
     "--frozen", is_flag=True, help="Leave out the period's engagements: what is learning online worth?"
 )
 @click.option("--local", is_flag=True, help="Start a Kafka and a Redis of its own for it (Java 17, Maven).")
-@click.option(
-    "--report", type=click.Path(path_type=Path, file_okay=False), help="Folder for plots and figures."
-)
+@click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="Folder for report.html.")
 @settings_option
 @json_option
 def replay(
@@ -158,7 +156,7 @@ def _tell(result: Replayed, report: Path | None, out: Output) -> None:
             f"{result.missing:,} exposures had no prediction: their users do not follow the author by then"
         )
     if report is not None:
-        out.say(f"plots are in {report}")
+        out.say(f"the page is {report / 'report.html'}")
 
 
 @contextmanager

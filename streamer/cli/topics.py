@@ -54,7 +54,7 @@ def describe(settings: Settings, out: Output) -> None:
     from streamer.client import topics as client
 
     states = client.describe(settings)
-    table = Table("topic", "partitions", "records", "offsets (first to end, per partition)")
+    table = Table("topic", "partitions", "records", "offsets by partition")
     for state in states:
         out.json(
             {

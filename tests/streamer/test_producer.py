@@ -11,7 +11,7 @@ from kafka.admin import KafkaAdminClient, NewTopic
 
 from streamer.partitions import partition_of
 from streamer.producer import KafkaUnavailable, Producer
-from streamer.settings import KafkaSettings, SettingsError
+from streamer.settings import KafkaSettings
 from streamer.stage import Group
 
 if TYPE_CHECKING:
@@ -115,9 +115,3 @@ async def test_a_kafka_that_is_away_is_told() -> None:
     producer = Producer(KafkaSettings(bootstrap="127.0.0.1:1", outage_s=0.1))
     with pytest.raises(KafkaUnavailable, match=r"127.0.0.1:1 did not answer for 0 s: is it running"):
         await producer.start()
-
-
-async def test_a_missing_compression_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiokafka.codec.has_lz4", lambda: False)
-    with pytest.raises(SettingsError, match="pip install cramjam"):
-        await Producer(KafkaSettings(compression="lz4")).start()

@@ -1,4 +1,4 @@
-"""`streamer train --model` and `streamer evaluate --compare`, and what they say of bad input."""
+"""From nothing to figures: simulate, train, evaluate; and what replay refuses."""
 
 from __future__ import annotations
 
@@ -6,48 +6,97 @@ from pathlib import Path
 
 import pytest
 
-from streamer.cli.model import recipe_of
-from tests.models.test_train import write_log
+from models.progress import Step
+from streamer.cli.durations import duration
+from streamer.cli.progress import figures
+from streamer.cli.publish import moment
+from streamer.cli.replay import span
 from tests.models.tiny import tiny_bundle
 from tests.streamer.cli.conftest import Command
 
+METRICS = {"exposures", "positives", "auc", "average_precision", "rce", "nrce", "ece"}
+
 
 @pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_log(tmp_path_factory.mktemp("log"), tweets=100)
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.streamer.cli.conftest import command
+
+    folder = tmp_path_factory.mktemp("world") / "log"
+    ran = command()("simulate", "--out", folder, "--size", "small", "--tweets", 60, "--users", 60, "--json")
+    assert ran.object["users"] == 60
+    return folder
 
 
-def test_a_baseline_beside_a_bundle(streamer: Command, log: Path, tmp_path: Path) -> None:
-    bundle, baseline, recipe = tmp_path / "bundle", tmp_path / "baseline", tmp_path / "recipe.toml"
-    tiny_bundle(bundle)
-    recipe.write_text("training.threads = 1")
+def test_a_world_is_never_overwritten_unasked(streamer: Command, world: Path) -> None:
+    ran = streamer("simulate", "--out", world, "--size", "small")
+    assert ran.code == 1
+    assert "already holds an event log" in ran.stderr
+
+
+def test_a_bundle_is_trained_and_judged(streamer: Command, world: Path, tmp_path: Path) -> None:
     trained = streamer(
-        "train", log, "--out", baseline, "--model", "logistic", "--recipe", recipe, "--json"
+        "train", world, "--out", tmp_path / "bundle", "--encoder", "bag", "--epochs", 1, "--seed", 3, "--json"
     ).object
-    assert trained["heads"] == ["retweet"]
-    found = streamer("evaluate", bundle, log, "--compare", baseline, "--json").object
-    assert {"exposures", "positives", "auc", "average_precision", "rce", "nrce", "ece"} <= found.keys()
-    assert found["baseline"] is False
-    assert [other["model"] for other in found["compared"]] == [trained["fingerprint"]]
-    told = streamer("evaluate", baseline, log, "--compare", bundle)
-    assert told.code == 0
-    assert "RCE above that of bundle" in told.stdout
-    assert "streamer worker" not in told.stdout
+    assert trained["heads"][0] == "retweet"
+    judged = streamer(
+        "evaluate", tmp_path / "bundle", world, "--report", tmp_path / "report", "--json"
+    ).object
+    assert judged.keys() >= METRICS
+    assert judged["model"] == trained["fingerprint"]
+    assert (tmp_path / "report" / "report.html").is_file()
+    table = streamer("evaluate", tmp_path / "bundle", world)
+    assert f"{judged['auc']:.4f}" in table.stdout
 
 
-def test_no_log_and_no_bundle_are_one_line(streamer: Command, log: Path, tmp_path: Path) -> None:
-    for args in (
-        ("train", tmp_path / "nothing", "--out", tmp_path / "out", "--model", "logistic"),
-        ("evaluate", tmp_path / "nothing", log),
-    ):
-        ran = streamer(*args)
-        assert (ran.code, ran.stdout) == (1, "")
-        assert ran.stderr.startswith("error: ")
-        assert ran.stderr.count("\n") == 1
+def test_a_wrong_recipe_is_one_line(streamer: Command, world: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text("[training]\nepoch = 3\n")
+    ran = streamer("train", world, "--out", tmp_path / "bundle", "--recipe", tmp_path / "recipe.toml")
+    assert ran.code == 1
+    assert "epoch" in ran.stderr
+    assert ran.stderr.count("\n") == 1
 
 
-def test_options_go_before_the_recipe(tmp_path: Path) -> None:
-    file = tmp_path / "recipe.toml"
-    file.write_text("training.epochs = 9\ntraining.seed = 4")
-    chosen = recipe_of(file, None, epochs=2, batch=None, seed=None).training
-    assert (chosen.epochs, chosen.seed) == (2, 4)
+def test_a_replay_needs_a_bundle_a_period_and_kafka(streamer: Command, world: Path, tmp_path: Path) -> None:
+    backwards = ("--from", "2024-01-02", "--to", "2024-01-01")
+    assert "--to must be after --from" in streamer("replay", world, *backwards).stderr
+    day = ("--from", "2024-01-01", "--to", "2024-01-02")
+    assert "no bundle is set" in streamer("replay", world, *day).stderr
+    tiny_bundle(tmp_path / "bundle")
+    ran = streamer("replay", world, "--bundle", tmp_path / "bundle", *day)
+    assert ran.code == 1
+    assert "cannot reach Kafka" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"), [("90s", 90_000), ("15m", 900_000), ("1.5h", 5_400_000), ("7d", 604_800_000)]
+)
+def test_spans_of_time(text: str, ms: int) -> None:
+    assert span(text) == ms
+
+
+@pytest.mark.parametrize("text", ["", "1", "h", "0h", "1y", "-1h"])
+def test_what_is_no_span_of_time(streamer: Command, world: Path, text: str) -> None:
+    ran = streamer("replay", world, "--from", "2024-01-01", "--to", "2024-01-02", "--window", text)
+    assert ran.code == 2
+
+
+def test_moments_are_utc_unless_they_say_otherwise() -> None:
+    assert moment("2024-01-01") == moment("2024-01-01T00:00:00Z") == 1_704_067_200_000
+    assert moment("2024-01-01T01:00+01:00") == moment("1704067200000") == 1_704_067_200_000
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.85, "850 ms"), (12.4, "12 s"), (200, "3 min 20 s"), (7_500, "2 h 5 min"), (360_000, "4 d 4 h")],
+)
+def test_durations_read_well(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_progress_says_how_far_how_fast_and_how_long() -> None:
+    going = Step("publish", 1_200, 5_000, "events", 3.0)
+    assert figures(going) == "1,200 of 5,000 events, 400/s, 10 s left"
+    assert figures(Step("epoch 1", 5_000, 5_000, "rows", 2.0, {"loss": 0.25})) == (
+        "5,000 rows, 2,500/s, done in 2 s, loss 0.25"
+    )
+    assert figures(Step("simulate", 10, None, "tweets", 5.0)) == "10 tweets, 2/s"
