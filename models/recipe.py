@@ -47,7 +47,7 @@ class Transformer(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
 class Bag(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="bag"):
     """The mean of word-piece embeddings, which start from latent semantic analysis of the log's texts."""
 
-    frozen: Annotated[bool, Meta(description="Keep the embeddings as they start.")] = False
+    frozen: Annotated[bool, Meta(description="Keep the embeddings as they start.")] = True
     vocabulary: Annotated[Size, Meta(description="WordPiece entries learned from the log.")] = 16_000
     width: Annotated[Size, Meta(description="Embedding size.")] = 128
     max_tokens: Annotated[Size, Meta(description="Longer texts are cut.")] = 128
@@ -65,7 +65,7 @@ class TweetConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
         16_384
     )
     author_width: Annotated[Size, Meta(description="Length of an author's embedding.")] = 32
-    dropout: Annotated[Rate, Meta(description="Dropout of inputs and hidden layer while training.")] = 0.3
+    dropout: Annotated[Rate, Meta(description="Dropout of inputs and hidden layer while training.")] = 0.2
     author_dropout: Annotated[
         Rate, Meta(description="Authors made unknown while training, so that new ones work.")
     ] = 0.2
@@ -112,14 +112,14 @@ class TrainingConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     """How the model is trained."""
 
     seed: Annotated[int, Meta(ge=0, description="Of initialisation, order and dropout.")] = 0
-    epochs: Annotated[Size, Meta(description="Most passes over the exposures.")] = 6
+    epochs: Annotated[Size, Meta(description="Most passes over the exposures.")] = 4
     patience: Annotated[
         Size, Meta(description="Stop after this many epochs without a better held-out loss.")
     ] = 2
     batch: Annotated[Size, Meta(description="Exposures in a step.")] = 1024
     learning_rate: Annotated[
         float, Meta(gt=0, description="Peak of AdamW, for all but the text encoder.")
-    ] = 2e-3
+    ] = 1e-3
     text_learning_rate: Annotated[
         float, Meta(gt=0, description="Peak of AdamW, text encoder from scratch.")
     ] = 1e-3

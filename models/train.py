@@ -147,7 +147,9 @@ def _bank(
     tokens = prepared.tokens
     if model.text.frozen:
         name = encoder_fingerprint(network.text, tokens, fast=True)
-        return FrozenBank(dataset, tokens, network, TextCache(cache, name, network.text.width), progress)
+        # A bag's embeddings are those of this log: nobody would ask for their vectors again.
+        folder = work / "vectors" if isinstance(model.text, Bag) else cache
+        return FrozenBank(dataset, tokens, network, TextCache(folder, name, network.text.width), progress)
     table = TokenTable(dataset, tokens, work / "tokens.bin", progress)
     if isinstance(model.text, Bag):
         return LiveBank(table, tokens)

@@ -70,5 +70,6 @@ def learn(world: DemoWorld, out: Path, progress: Progress, *, seed: int, epochs:
     """Train the demo's bundle on what happened before `split_ms`."""
     # One thread: torch's threads spin while they wait for each other, and when two cores are shared with
     # anything else, two threads took 140 s an epoch where one takes 10 s.
-    training = TrainingConfig(seed=seed, epochs=epochs, batch=512, threads=1)
+    # So short a training needs larger steps.
+    training = TrainingConfig(seed=seed, epochs=epochs, batch=512, learning_rate=2e-3, threads=1)
     return train(world.folder, out, Recipe(model=ModelConfig(text=_TEXT), training=training), progress)

@@ -70,7 +70,7 @@ def recipe(text: Bag | Transformer, **training: Any) -> Recipe:
     return Recipe(model=model, training=TrainingConfig(**settings))
 
 
-BAG = Bag(vocabulary=120, width=16)
+BAG = Bag(vocabulary=120, width=16, frozen=False)
 
 
 @pytest.fixture(scope="module")
