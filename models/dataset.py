@@ -54,6 +54,14 @@ _TEXTS: Final = pa.schema(
 )
 
 
+def sampling_weights(exposures: NDArray[np.void]) -> NDArray[np.float64] | None:
+    """How many each of EXPOSURE [n] stands for, where idle rows were sampled; None where all are kept."""
+    rates = exposures["keep_rate"].astype(np.float64)
+    if not (rates < 1).any():
+        return None
+    return np.where((exposures["labels"] == 1).any(1), 1.0, 1.0 / rates)
+
+
 class DatasetWriter:
     """Appends to the tables of a folder; a context manager."""
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from models.baselines.baseline import Baseline
 from models.bootstrap import intervals, resampled
-from models.dataset import UNKNOWN, Dataset
+from models.dataset import UNKNOWN, Dataset, sampling_weights
 from models.events import HEADS
 from models.figures import Compared, Metrics, SegmentFigures
 from models.log import EventLog, LogError, Table, open_exposures
@@ -183,9 +183,7 @@ def labelled(
     known = labels[:, HEADS.index(head)] != UNKNOWN
     if rows is not None:
         known = known & rows
-    rates = dataset.exposures["keep_rate"][known].astype(np.float64)
-    nothing = ~(labels[known] == 1).any(1)
-    weights = np.where(nothing, 1.0 / rates, 1.0) if (rates < 1).any() else None
+    weights = sampling_weights(dataset.exposures[known])
     return labels[known, HEADS.index(head)] == 1, p[known, heads.index(head)], weights
 
 

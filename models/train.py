@@ -17,7 +17,7 @@ from models.bundle import Bundle, BundleConfig
 from models.calibrate import fit_curve
 from models.calibration import Curve
 from models.card import model_card
-from models.dataset import UNKNOWN, Dataset
+from models.dataset import UNKNOWN, Dataset, sampling_weights
 from models.events import HEADS
 from models.log import EventLog, LogError, Table, open_exposures
 from models.loop import Loop, predict
@@ -123,8 +123,9 @@ def fit(
     for i, head in enumerate(heads):
         labels = exposures["labels"][:, HEADS.index(head)]
         known = labels != UNKNOWN
-        curves[head] = fit_curve(training.calibration, logits[known, i], labels[known] == 1)
-        held_out[head] = scores(labels[known] == 1, curves[head].probabilities(logits[known, i]))
+        weights = sampling_weights(exposures[known])
+        curves[head] = fit_curve(training.calibration, logits[known, i], labels[known] == 1, weights)
+        held_out[head] = scores(labels[known] == 1, curves[head].probabilities(logits[known, i]), weights)
     config = BundleConfig(heads=heads, recipe=recipe, architecture=network.text.architecture)
     return Bundle(config, network, prepared.tokens, curves), epochs, held_out
 
