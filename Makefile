@@ -26,7 +26,7 @@ export SSL_CERT_FILE ?= $(PIP_CERT)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test lint bench kafka lock clean
+.PHONY: help demo setup test lint kafka lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -44,9 +44,6 @@ lint: .venv/.dev  ## style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-
-bench: .venv/.bench  ## measurements beside peers; ARGS go to the benchmarks
-	$(BIN)/python -m benchmarks $(ARGS)
 
 kafka:  ## a real Kafka on 127.0.0.1:9092 until Ctrl-C
 	ops/kafka/run $(ARGS)
