@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,6 +13,7 @@ from redis import Redis
 
 from models.state.memory import memory_stores
 from models.state.stores import Stores
+from streamer.local.process import free_port
 from streamer.local.redis import LocalRedis
 from streamer.settings import RedisSettings
 from streamer.stores import RedisConnection, redis_stores
@@ -27,10 +30,19 @@ class ClusterNode(LocalRedis):
         return [*command, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]
 
 
+def _node() -> ClusterNode:
+    """A node whose bus, always 10,000 above its port before Redis 7, is below the ephemeral ports too."""
+    while True:
+        port = free_port() - 10_000
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return ClusterNode(port=port)
+
+
 @pytest.fixture(scope="session")
 def cluster_server() -> Iterator[str]:
     """Three masters with all slots between them."""
-    nodes = [ClusterNode() for _ in range(3)]
+    nodes = [_node() for _ in range(3)]
     try:
         for node in nodes:
             node.start()
