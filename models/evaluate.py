@@ -19,7 +19,7 @@ from models.bootstrap import intervals, resampled
 from models.dataset import UNKNOWN, Dataset, sampling_weights
 from models.events import HEADS
 from models.figures import Compared, Metrics, SegmentFigures
-from models.log import EventLog, LogError, Table, open_exposures
+from models.log import EventLog, LogError, Table, choose_exposures, open_exposures
 from models.manifest import BASELINE, Seal
 from models.metrics import decisions, scores
 from models.progress import Phase, Progress, silent
@@ -119,13 +119,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 def validation_exposures(log: EventLog) -> Table:
     """The exposures to judge on. Raises LogError where it is not clear which."""
-    for name in ("valid", "validation", "test", ""):
-        if name in log.exposures:
-            return log.exposures[name]
-    if len(log.exposures) == 1:
-        return next(iter(log.exposures.values()))
-    found = ", ".join(table.path.name for table in log.exposures.values()) or "none"
-    raise LogError(f"{log.path} has no exposures_valid (found: {found}): say which exposures to judge on")
+    return choose_exposures(log, ("valid", "validation", "test"), "judge on")
 
 
 def evaluate_dataset(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -89,6 +89,22 @@ class EventLog:
 def _ranked(rank: int, events: Iterator[tuple[int, Event]]) -> Iterator[tuple[int, int, Event]]:
     for at, event in events:
         yield at, rank, event
+
+
+def choose_exposures(log: EventLog, names: Sequence[str], purpose: str) -> Table:
+    """The first of the log's exposures with one of `names`, else its only ones.
+
+    Raises LogError where it is not clear which are meant; `purpose` says what for.
+    """
+    for name in (*names, ""):
+        if name in log.exposures:
+            return log.exposures[name]
+    if len(log.exposures) == 1:
+        return next(iter(log.exposures.values()))
+    found = ", ".join(table.path.name for table in log.exposures.values()) or "none"
+    raise LogError(
+        f"{log.path} has no exposures_{names[0]} (found: {found}): say which exposures to {purpose}"
+    )
 
 
 def open_exposures(path: Path | str) -> Table:

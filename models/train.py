@@ -19,7 +19,7 @@ from models.calibration import Curve
 from models.card import model_card
 from models.dataset import UNKNOWN, Dataset, sampling_weights
 from models.events import HEADS
-from models.log import EventLog, LogError, Table, open_exposures
+from models.log import EventLog, LogError, Table, choose_exposures, open_exposures
 from models.loop import Loop, predict
 from models.metrics import Scores, scores
 from models.network import Network, pick_device
@@ -80,13 +80,7 @@ def train(
 
 def training_exposures(log: EventLog) -> Table:
     """The exposures to train on. Raises LogError where it is not clear which."""
-    for name in ("train", ""):
-        if name in log.exposures:
-            return log.exposures[name]
-    if len(log.exposures) == 1:
-        return next(iter(log.exposures.values()))
-    found = ", ".join(table.path.name for table in log.exposures.values()) or "none"
-    raise LogError(f"{log.path} has no exposures_train (found: {found}): say which exposures to train on")
+    return choose_exposures(log, ("train",), "train on")
 
 
 def fit(

@@ -19,7 +19,7 @@ from models.baselines.encodings import Encodings, earlier, keys_of
 from models.baselines.learners import Kind, Learner, Logistic, Trees
 from models.baselines.texts import TextSpace
 from models.calibrate import fit_curve
-from models.dataset import UNKNOWN, Dataset
+from models.dataset import UNKNOWN, Dataset, sampling_weights
 from models.events import HEADS
 from models.log import EventLog, LogError, open_exposures
 from models.metrics import Scores, scores
@@ -95,8 +95,9 @@ def targets(dataset: Dataset) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """
     labels = dataset.exposures["labels"]
     mine = labels[:, HEADS.index("retweet")]
-    weights = np.where((labels == 1).any(1), 1.0, 1.0 / dataset.exposures["keep_rate"].astype(np.float64))
-    return mine == 1, weights * (mine != UNKNOWN)
+    known = (mine != UNKNOWN).astype(np.float64)
+    weights = sampling_weights(dataset.exposures)
+    return mine == 1, known if weights is None else weights * known
 
 
 def learnt_columns(
