@@ -157,7 +157,11 @@ class LocalServer:
             shutil.rmtree(self.data_dir, ignore_errors=True)
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:  # nobody leaves a context that was not entered
+            self.close()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -41,5 +41,7 @@ def test_the_worker_gets_exactly_these_settings(tmp_path: Path, monkeypatch: pyt
 
 def test_a_worker_that_cannot_start_says_why() -> None:
     settings = Settings(kafka=KafkaSettings(bootstrap="127.0.0.1:9", outage_s=1.0), stages=("follows",))
-    with pytest.raises(LocalServerError, match=r"worker.*127\.0\.0\.1:9"), LocalWorker(settings):
+    worker = LocalWorker(settings)
+    with pytest.raises(LocalServerError, match=r"worker.*127\.0\.0\.1:9"), worker:
         pass
+    assert not worker.data_dir.exists()

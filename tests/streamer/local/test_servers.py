@@ -135,12 +135,12 @@ class TestRedis:
         owner.stdin.close()
         owner.stdout.close()
 
-    def test_says_why_it_cannot_start(self) -> None:
+    def test_says_why_it_cannot_start(self, tmp_path: Path) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", free_port()))
             taken.listen()
             with pytest.raises(LocalServerError, match="is taken"):
-                LocalRedis(port=taken.getsockname()[1]).start()
+                LocalRedis(tmp_path, port=taken.getsockname()[1]).start()
 
     def test_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(shutil, "which", lambda _: None)
