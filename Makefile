@@ -26,7 +26,7 @@ export SSL_CERT_FILE ?= $(PIP_CERT)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test lint kafka lock clean
+.PHONY: help demo setup test bench lint kafka lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -39,6 +39,9 @@ setup: .venv/.dev  ## the virtual environment, with all that development needs
 
 test: .venv/.dev  ## every test, with a real Kafka and a real Redis; ARGS go to pytest
 	$(BIN)/python -m pytest $(ARGS)
+
+bench: .venv/.bench  ## beside peers, with a real Kafka and a real Redis; parts and options: ARGS=--help
+	$(BIN)/python -m benchmarks $(ARGS)
 
 lint: .venv/.dev  ## style and types
 	$(BIN)/ruff check

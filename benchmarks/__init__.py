@@ -1,0 +1,4 @@
+"""Measurements beside peers, on one machine: `make bench`.
+
+Each part is a module with `run(options) -> list[Result]`; `benchmarks.__main__` lists them.
+"""
