@@ -7,7 +7,7 @@ are carried out: each encoder's module reads its own struct.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
@@ -53,7 +53,38 @@ class Bag(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True,
     max_tokens: Annotated[Size, Meta(description="Longer texts are cut.")] = 128
 
 
-TextConfig = Transformer | Bag
+class Lstm(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="lstm"):
+    """The last state of an LSTM over whole words, trained end to end."""
+
+    frozen: ClassVar[bool] = False
+    vocabulary: Annotated[Size, Meta(description="Most frequent words of the log that are known.")] = 20_000
+    max_tokens: Annotated[Size, Meta(description="Longer texts are cut.")] = 80
+    embedding: Annotated[Size, Meta(description="Length of a word's embedding.")] = 128
+    units: Annotated[Size, Meta(description="Length of the state, which is the text's vector.")] = 64
+    dropout: Annotated[Rate, Meta(description="Of a text's word embeddings, alike for all of its words.")] = (
+        0.2
+    )
+    recurrent_dropout: Annotated[Rate, Meta(description="Of the state, alike for all of a text's steps.")] = (
+        0.2
+    )
+
+
+class Cnn(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="cnn"):
+    """TextCNN: filters over windows of words, the largest answer of each, trained end to end."""
+
+    frozen: ClassVar[bool] = False
+    vocabulary: Annotated[Size, Meta(description="Most frequent words of the log that are known.")] = 20_000
+    max_tokens: Annotated[Size, Meta(description="Longer texts are cut.")] = 80
+    embedding: Annotated[Size, Meta(description="Length of a word's embedding.")] = 128
+    windows: Annotated[
+        tuple[Annotated[int, Meta(ge=1, le=32)], ...],
+        Meta(min_length=1, description="Words that a filter sees."),
+    ] = (3, 4, 5)
+    filters: Annotated[Size, Meta(description="Filters of each window.")] = 100
+    dropout: Annotated[Rate, Meta(description="Of the filters' answers, while training.")] = 0.5
+
+
+TextConfig = Transformer | Bag | Lstm | Cnn
 
 
 class TweetConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.recipe import Bag, TextConfig, Transformer
+from models.recipe import Bag, Cnn, Lstm, TextConfig, Transformer
 from models.text.bag import BagText
 from models.text.base import TextEncoder
+from models.text.cnn import CnnText
+from models.text.lstm import LstmText
 
 
 def build_text(config: TextConfig, vocabulary: int, architecture: dict[str, Any]) -> TextEncoder:
@@ -21,3 +23,7 @@ def build_text(config: TextConfig, vocabulary: int, architecture: dict[str, Any]
             return TransformerText(config, architecture or small_bert(config, vocabulary))
         case Bag():
             return BagText(config, vocabulary)
+        case Lstm():
+            return LstmText(config, vocabulary)
+        case Cnn():
+            return CnnText(config, vocabulary)

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from models.recipe import Bag, ModelConfig, RecipeError, Transformer
+from models.recipe import Bag, Cnn, Lstm, ModelConfig, RecipeError, TextConfig, Transformer
 from models.text import lsa
-from models.text.tokens import Tokens, clean, join_pieces, learn_wordpiece, read_vocabulary
+from models.text.tokens import Tokens, clean, join_pieces, learn_wordpiece, learn_words, read_vocabulary
 
 #: Texts from which a tokeniser and embeddings are learned: more no longer change them.
 SAMPLE = 200_000
@@ -45,14 +46,21 @@ def prepare_text(config: ModelConfig, sample: Sequence[str | list[int]], seed: i
             Tokens(pretrained.tokenizer, text.max_tokens, source), pretrained.architecture, weights
         )
     texts = _decoded(sample, source)
-    tokenizer = learn_wordpiece((clean(t) for t in texts), text.vocabulary)
-    tokens = Tokens(tokenizer, text.max_tokens, source)
+    tokens = Tokens(learn_tokenizer(text, texts), text.max_tokens, source)
     match text:
         case Transformer():
             return Prepared(tokens, {}, {})
         case Bag():
             table = lsa.embeddings(tokens.encode(texts), tokens.size, text.width, seed)
             return Prepared(tokens, {}, {"embedding.weight": torch.from_numpy(table)})
+        case Lstm() | Cnn():
+            return Prepared(tokens, {}, {})
+
+
+def learn_tokenizer(config: TextConfig, texts: Sequence[str]) -> Tokenizer:
+    """A tokeniser of texts of the kind that an encoder without one of its own takes."""
+    learn = learn_words if isinstance(config, Lstm | Cnn) else learn_wordpiece
+    return learn((clean(text) for text in texts), config.vocabulary)
 
 
 def _decoded(sample: Sequence[str | list[int]], source: list[str]) -> list[str]:
@@ -78,7 +86,7 @@ def _source(path: str) -> list[str]:
         raise RecipeError(f"source vocabulary {path!r} can't be read: {error}") from error
 
 
-def freeze(text: nn.Module, config: Transformer | Bag) -> None:
+def freeze(text: nn.Module, config: TextConfig) -> None:
     """Stop gradients of what the recipe keeps as it is."""
     if config.frozen:
         text.requires_grad_(False)

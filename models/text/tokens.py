@@ -35,11 +35,9 @@ def learn_wordpiece(texts: Iterable[str], size: int) -> Tokenizer:
     The pieces are those of byte-pair encoding: the library's own WordPiece trainer breaks ties at random, and
     the same log would give another model each time. Handles and hashtags are words with their sign.
     """
-    normalizer = normalizers.BertNormalizer(lowercase=True)
-    words = pre_tokenizers.Split(Regex(r"[@#]?[\w]+|[^\w\s]"), behavior="removed", invert=True)
     pairs = Tokenizer(models.BPE())
-    pairs.normalizer = normalizer
-    pairs.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.Metaspace(split=True)])
+    pairs.normalizer = normalizers.BertNormalizer(lowercase=True)
+    pairs.pre_tokenizer = pre_tokenizers.Sequence([_words(), pre_tokenizers.Metaspace(split=True)])
     trainer = trainers.BpeTrainer(vocab_size=size, show_progress=False, min_frequency=2, limit_alphabet=1000)
     pairs.train_from_iterator(texts, trainer)
     pieces: dict[str, None] = dict.fromkeys(_SPECIAL)
@@ -53,13 +51,30 @@ def learn_wordpiece(texts: Iterable[str], size: int) -> Tokenizer:
         {piece: i for i, piece in enumerate(pieces)}, unk_token=_UNKNOWN, max_input_chars_per_word=64
     )
     tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizer
-    tokenizer.pre_tokenizer = words
+    tokenizer.normalizer = pairs.normalizer
+    tokenizer.pre_tokenizer = _words()
     tokenizer.decoder = decoders.WordPiece()
     tokenizer.add_special_tokens(list(_SPECIAL))
     ids = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ids)
     return tokenizer
+
+
+def learn_words(texts: Iterable[str], size: int) -> Tokenizer:
+    """A lower-casing tokeniser of whole words, the `size` most frequent; all others are one unknown word."""
+    tokenizer = Tokenizer(models.WordLevel(unk_token=_UNKNOWN))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = _words()
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=size, min_frequency=2, show_progress=False, special_tokens=list(_SPECIAL)
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def _words() -> pre_tokenizers.PreTokenizer:
+    """Words, handles and hashtags with their sign, and marks one by one."""
+    return pre_tokenizers.Split(Regex(r"[@#]?[\w]+|[^\w\s]"), behavior="removed", invert=True)
 
 
 class Tokens:

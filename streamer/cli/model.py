@@ -27,13 +27,12 @@ def recipe_of(
     """The recipe in `file`, or the default one, with these choices changed. Raises `RecipeError`."""
     from msgspec.structs import replace
 
-    from models.recipe import Bag, Recipe, TextConfig, Transformer
+    from models.recipe import Bag, Cnn, Lstm, Recipe, TextConfig, Transformer
 
     recipe = Recipe() if file is None else Recipe.load(file)
     if encoder is not None:
-        text: TextConfig = (
-            Bag() if encoder == "bag" else Transformer(source="" if encoder == "bert" else encoder)
-        )
+        own: dict[str, TextConfig] = {"bag": Bag(), "lstm": Lstm(), "cnn": Cnn(), "bert": Transformer()}
+        text = own.get(encoder) or Transformer(source=encoder)
         recipe = replace(recipe, model=replace(recipe.model, text=text))
     changes = {"epochs": epochs, "batch": batch, "seed": seed}
     changes = {name: value for name, value in changes.items() if value is not None}
@@ -70,7 +69,7 @@ def recipe_of(
 @click.option(
     "--encoder",
     metavar="NAME",
-    help="Of texts: bert (small, from scratch), bag, or a Hugging Face folder or id.",
+    help="Of texts: bag, lstm, cnn, bert (small, from scratch), or a Hugging Face folder or id.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Most passes over the exposures.")
 @click.option("--batch", type=click.IntRange(min=1), help="Exposures in a step.")

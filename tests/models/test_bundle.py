@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from models.bundle import Bundle, BundleError
 from models.manifest import seal
-from tests.models.tiny import BERT, tiny_bundle, tiny_config
+from tests.models.tiny import BERT, CNN, LSTM, tiny_bundle, tiny_config
 
 
 @pytest.fixture
@@ -18,7 +18,11 @@ def bundle(tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 
-@pytest.mark.parametrize("config", [tiny_config(), tiny_config(BERT, kind="codes")])
+@pytest.mark.parametrize(
+    "config",
+    [tiny_config(), tiny_config(BERT, kind="codes"), tiny_config(LSTM), tiny_config(CNN)],
+    ids=["bag", "bert", "lstm", "cnn"],
+)
 def test_what_is_saved_comes_back(tmp_path: Path, config: object) -> None:
     fingerprint = tiny_bundle(tmp_path / "a", config=config, source=["[PAD]", "a", "##b"])  # type: ignore[arg-type]
     loaded = Bundle.from_pretrained(tmp_path / "a")

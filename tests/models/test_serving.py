@@ -12,12 +12,15 @@ from models.recipe import ModelConfig
 from models.serving import ServingModel
 from models.state.tweet import TweetRecord
 from models.state.user import HISTORY, UserState
-from tests.models.tiny import BERT, tiny_bundle, tiny_config
+from tests.models.tiny import BERT, CNN, LSTM, tiny_bundle, tiny_config
 
 TEXTS = ["the quick brown fox", "a senate vote", "tonight basketball " * 9, "x", "http://t.co/abc"]
 
 
-@pytest.fixture(params=[tiny_config(), tiny_config(BERT, kind="codes")], ids=["bag-items", "bert-codes"])
+@pytest.fixture(
+    params=[tiny_config(), tiny_config(BERT, kind="codes"), tiny_config(LSTM), tiny_config(CNN)],
+    ids=["bag-items", "bert-codes", "lstm", "cnn"],
+)
 def model(request: pytest.FixtureRequest, tmp_path: Path) -> ServingModel:
     config: ModelConfig = request.param
     tiny_bundle(tmp_path, config=config)

@@ -17,9 +17,12 @@ from models.progress import Step
 from models.recipe import (
     Attention,
     Bag,
+    Cnn,
+    Lstm,
     ModelConfig,
     RankerConfig,
     Recipe,
+    TextConfig,
     TrainingConfig,
     Transformer,
     TweetConfig,
@@ -69,7 +72,7 @@ def write_log(
     return path
 
 
-def recipe(text: Bag | Transformer, **training: Any) -> Recipe:
+def recipe(text: TextConfig, **training: Any) -> Recipe:
     settings: dict[str, Any] = {"epochs": 3, "batch": 256, "threads": 1} | training
     model = ModelConfig(
         text=text,
@@ -90,10 +93,16 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "text",
-    [BAG, Bag(vocabulary=120, width=16, frozen=True), Transformer(vocabulary=120, layers=1, width=32)],
-    ids=["bag", "frozen", "transformer"],
+    [
+        BAG,
+        Bag(vocabulary=120, width=16, frozen=True),
+        Transformer(vocabulary=120, layers=1, width=32),
+        Lstm(vocabulary=120, embedding=16, units=16),
+        Cnn(vocabulary=120, embedding=16, filters=16, dropout=0.0),
+    ],
+    ids=["bag", "frozen", "transformer", "lstm", "cnn"],
 )
-def test_the_rule_is_found(log: Path, tmp_path: Path, text: Bag | Transformer) -> None:
+def test_the_rule_is_found(log: Path, tmp_path: Path, text: TextConfig) -> None:
     steps: list[Step] = []
     epochs = 8  # an encoder from scratch learns nothing for three epochs, then all at once
     result = train(

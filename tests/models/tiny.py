@@ -13,6 +13,8 @@ from models.network import Network
 from models.recipe import (
     Attention,
     Bag,
+    Cnn,
+    Lstm,
     ModelConfig,
     RankerConfig,
     Recipe,
@@ -20,7 +22,8 @@ from models.recipe import (
     Transformer,
     TweetConfig,
 )
-from models.text.tokens import Tokens, learn_wordpiece
+from models.text.prepare import learn_tokenizer
+from models.text.tokens import Tokens
 
 _TEXTS = [
     "the quick brown fox jumps over the lazy dog",
@@ -30,6 +33,8 @@ _TEXTS = [
 
 BAG = Bag(vocabulary=200, width=16)
 BERT = Transformer(vocabulary=200, layers=1, width=32, max_tokens=32)
+LSTM = Lstm(vocabulary=200, embedding=16, units=16)
+CNN = Cnn(vocabulary=200, embedding=16, filters=8)
 
 
 def tiny_config(text: TextConfig = BAG, interests: int = 4, kind: str = "items") -> ModelConfig:
@@ -54,7 +59,7 @@ def tiny_bundle(
     The weights are random but not small, so that different pairs get different probabilities.
     """
     config = config or tiny_config()
-    tokens = Tokens(learn_wordpiece(_TEXTS * 3, 200), config.text.max_tokens, source)
+    tokens = Tokens(learn_tokenizer(config.text, _TEXTS * 3), config.text.max_tokens, source)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = Network(config, len(heads), tokens.size, {})
