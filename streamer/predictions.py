@@ -1,14 +1,13 @@
 """Prediction records, built by the hundred thousand.
 
-A struct and an encoder call for each record cost 0.8 us; here the parts that a tweet's or a user's records
-share are encoded once, numbers are written a column at a time, and one join makes all records of a chunk.
+What a tweet's or a user's records share is encoded once; `streamer.pair_writer` puts it together.
 Tests decode every shape of record with the contract's struct. Knows nothing of stores or partitions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.events import PredictionColumns
+from streamer.pair_writer import DIGITS, Texts, texts, write
 from streamer.settings import PredictionSettings
 
 #: Objects (str or bytes), one for each pair.
@@ -23,9 +23,8 @@ Objects = NDArray[np.object_]
 
 #: Users in one columnar record: at 128 characters an id, still below a Kafka record's 1 MB.
 _COLUMN_USERS: Final = 4_096
-#: A probability's significant digits, and the powers of ten that round to them. Exact literals: a quotient by
-#: `10.0 ** k` is not always the float nearest to the decimal, and would be written with 17 digits.
-_DIGITS: Final = 5
+#: The powers of ten that round to `DIGITS` digits. Exact literals: a quotient by `10.0 ** k` is not always
+#: the float nearest to the decimal, and would be written with 17 digits.
 _POWERS: Final = np.array([float(f"1e{k}") for k in range(20)])
 #: Characters of the fingerprint in a record's id.
 _MODEL_CHARS: Final = 8
@@ -49,14 +48,16 @@ class PredictionEncoder:
         self._retweet = heads.index("retweet")
         self._others = [(head, column) for column, head in enumerate(heads) if head != "retweet"]
         self._fingerprint = fingerprint
+        self._order = [self._retweet, *(column for _, column in self._others)]
+        self._labels = texts([b"", *(f',"{head}":'.encode() for head, _ in self._others), b"}"])
 
-    def user_part(self, user_id: str, cold: bool) -> str:
+    def user_part(self, user_id: str, cold: bool) -> bytes:
         """What all pair records of a user share: the rest of the id, then the user. Worth caching."""
         # Without colons and in between two of them, the user cannot be mistaken for a part of the tweet's id.
         plain = user_id.replace("%", "%25").replace(":", "%3A")
         flag = ',"cold":true' if cold else ""
         model = self._fingerprint[:_MODEL_CHARS]
-        return f'{_inside(plain)}:{model}","user_id":{_text(user_id)}{flag},"retweet":'
+        return f'{_inside(plain)}:{model}","user_id":{_text(user_id)}{flag},"retweet":'.encode()
 
     def selected(self, tweet_index: NDArray[np.intp], probabilities: NDArray[np.float32]) -> NDArray[np.intp]:
         """Positions of the pairs to publish: `min_probability`, then `top_k` of each tweet, in order."""
@@ -76,36 +77,29 @@ class PredictionEncoder:
         tweets: Sequence[ScoredTweet],
         tweet_index: NDArray[np.intp],
         probabilities: NDArray[np.float32],
-        user_parts: Objects,
+        keys: Texts,
+        user_parts: Texts,
+        slots: NDArray[np.intp],
         scored_at: int,
-    ) -> list[bytes]:
-        """A record (`Prediction`) for each pair i of `tweets[tweet_index[i]]` and `user_parts[i]`.
+        batch_bytes: int,
+    ) -> list[tuple[memoryview, int]]:
+        """A record (`Prediction`) for each pair i of `tweets[tweet_index[i]]` and user `slots[i]`.
 
-        `probabilities` are [n, heads] in the model's order.
+        `keys` are user ids and `user_parts` what `user_part` made of them; `probabilities` are [n, heads] in
+        the model's order. As bodies of batches: see `pair_writer.write`.
         """
-        n = len(tweet_index)
-        if not n:
-            return []
-        prefixes = np.array(
-            [
+        prefixes = [
+            (
                 f'{{"tweet_id":{_text(t.tweet_id)},"author_id":{_text(t.author_id)},'
-                f'"model":{_text(self._fingerprint)},"created_at":{t.created_at},"scored_at":{scored_at},'
+                f'"model":"{self._fingerprint}","created_at":{t.created_at},"scored_at":{scored_at},'
                 f'"id":"{_inside(t.tweet_id)}:'
-                for t in tweets
-            ],
-            object,
+            ).encode()
+            for t in tweets
+        ]
+        ordered = probabilities[:, self._order]
+        return write(
+            texts(prefixes), keys, user_parts, self._labels, tweet_index, slots, ordered, batch_bytes
         )
-        width = 4 + 2 * len(self._others)
-        flat: list[Any] = [None] * (n * width)
-        flat[0::width] = prefixes[tweet_index].tolist()
-        flat[1::width] = user_parts.tolist()
-        flat[2::width] = _numbers(probabilities[:, self._retweet])
-        for at, (head, column) in enumerate(self._others):
-            flat[3 + 2 * at :: width] = [f',"{head}":'] * n
-            flat[4 + 2 * at :: width] = _numbers(probabilities[:, column])
-        # JSON has no raw line feed: strings escape theirs.
-        flat[width - 1 :: width] = ["}\n"] * n
-        return "".join(flat).encode().split(b"\n")[:-1]
 
     def columns(
         self,
@@ -152,14 +146,9 @@ def _inside(text: str) -> str:
 
 
 def _rounded(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """To `_DIGITS` significant digits, as the floats whose shortest notation has no more."""
+    """To `DIGITS` significant digits, as the floats whose shortest notation has no more."""
     wide = values.astype(np.float64)
-    places = (_DIGITS - 1) - np.floor(np.log10(np.maximum(wide, 1e-15))).astype(np.intp)
+    places = (DIGITS - 1) - np.floor(np.log10(np.maximum(wide, 1e-15))).astype(np.intp)
     scale = _POWERS[np.clip(places, 0, len(_POWERS) - 1)]
     rounded: NDArray[np.float64] = np.rint(wide * scale) / scale
     return rounded
-
-
-def _numbers(values: NDArray[np.float32]) -> list[str]:
-    """As JSON. msgspec writes a float in 30 ns, Python's repr takes 200."""
-    return _encoder.encode(_rounded(values).tolist())[1:-1].decode().split(",")

@@ -23,8 +23,9 @@ from aiokafka.errors import (
 
 from streamer.errors import StreamerError
 from streamer.partitions import partitions_of
+from streamer.record_batches import RecordBatch
 from streamer.settings import KafkaSettings
-from streamer.stage import Group
+from streamer.stage import Block, Group
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Packed(NamedTuple):
 
     topic: str  # without prefix
     partition: int
-    batch: Any  # aiokafka.producer.message_accumulator.BatchBuilder
+    batch: Any  # RecordBatch, or aiokafka's BatchBuilder
     records: int
     bytes: int
 
@@ -144,14 +145,18 @@ class Producer:
             asyncio.run_coroutine_threadsafe(self.require([topic]), self._loop).result()
         return self._counts[topic]
 
-    def pack(self, groups: Sequence[Group]) -> list[Packed]:
-        """Turn groups into record batches, in order per partition. For a stage's thread.
+    def pack(self, groups: Sequence[Group | Block]) -> list[Packed]:
+        """Turn groups and blocks into record batches, in order per partition. For a stage's thread.
 
         Raises `KafkaUnavailable` when a topic does not exist.
         """
         return [packed for group in groups for packed in self._pack(group)]
 
-    def _pack(self, group: Group) -> Iterator[Packed]:
+    def _pack(self, group: Group | Block) -> Iterator[Packed]:
+        if isinstance(group, Block):
+            batch = RecordBatch(group, self._kafka.compression)
+            yield Packed(group.topic, group.partition, batch, group.count, len(group.buffer))
+            return
         if not group.keys:
             return
         partitions = self.partitions(group.topic)

@@ -8,7 +8,7 @@ here are the logical ones of the contracts (`tweets`, `predictions`); the worker
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import msgspec
 
@@ -65,6 +65,24 @@ class Group(msgspec.Struct):
     headers: Headers = ()
 
 
+#: Bytes that a `Block` leaves free at its start: the header of a record batch in Kafka's format v2.
+HEADER_ROOM: Final = 61
+
+
+class Block(msgspec.Struct):
+    """Records for one partition, written by the stage in Kafka's record format (v2), as one batch's body.
+
+    For outputs by the hundred thousand. `buffer` is writable and belongs to whoever is given the block; its
+    first `HEADER_ROOM` bytes are free. Offsets count from 0 to `count` - 1, times are all `timestamp` (ms).
+    """
+
+    topic: str
+    partition: int
+    buffer: memoryview
+    count: int
+    timestamp: int
+
+
 class Outputs(msgspec.Struct):
     """What must be durable in Kafka before the batch is committed; `Outputs()` when there is nothing.
 
@@ -76,7 +94,7 @@ class Outputs(msgspec.Struct):
     names the others in `rest`: `process` is called again with them while these outputs are being sent.
     """
 
-    groups: list[Group] = msgspec.field(default_factory=list)
+    groups: Sequence[Group | Block] = ()
     origins: Sequence[int] = ()
     rest: Sequence[Record] = ()
 

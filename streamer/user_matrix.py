@@ -35,8 +35,8 @@ _FREE: Final = np.iinfo(np.int64).max
 class UserMatrix:
     """Columns [capacity], valid at the slots that the last call of `slots` returned.
 
-    `rows` for the model, `user_ids` (str), `keys` (their bytes), `parts` (str: what `part_of` makes of id and
-    cold), `cold`, `shards`.
+    `rows` for the model, `user_ids` (str), `keys` (their bytes), `parts` (bytes: what `part_of` makes of id
+    and cold), `cold`, `shards`.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class UserMatrix:
         model: ServingModel,
         store: UserVectorStore,
         notices: ChangedUsers,
-        part_of: Callable[[str, bool], str],
+        part_of: Callable[[str, bool], bytes],
         shards: int,
         capacity: int | None = None,
     ) -> None:

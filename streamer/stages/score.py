@@ -22,10 +22,11 @@ from models.state.tweet import TweetRecord
 from streamer import metrics
 from streamer.dead_letters import DeadLetters
 from streamer.decoding import BadRecord, Decoder, Reason
+from streamer.pair_writer import texts
 from streamer.pairs import Unit, load_pairs
 from streamer.predictions import PredictionEncoder, ScoredTweet
 from streamer.requests import REQUEST_USERS, encode_request, for_users
-from streamer.stage import Batch, Group, Outputs, Record
+from streamer.stage import Batch, Block, Group, Outputs, Record
 from streamer.stages.base import BackedStage
 from streamer.user_matrix import MOST_USERS, UserMatrix
 
@@ -202,7 +203,7 @@ class ScoreStage(BackedStage):
             named = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
             part.letters.add(record, Reason.UNKNOWN_TWEET, f"no vector by the deadline: {named}")
 
-    def _scored(self, part: _Part) -> Iterator[Group]:
+    def _scored(self, part: _Part) -> Iterator[Group | Block]:
         """The predictions of the part's units, in chunks of bounded size."""
         chunk: list[int] = []
         readers = 0
@@ -215,7 +216,7 @@ class ScoreStage(BackedStage):
         if chunk:
             yield from self._score(chunk, part)
 
-    def _score(self, chunk: Sequence[int], part: _Part) -> Iterator[Group]:
+    def _score(self, chunk: Sequence[int], part: _Part) -> Iterator[Group | Block]:
         units, matrix = [part.units[i] for i in chunk], self._matrix
         pairs = load_pairs(units, self.backend.stores, matrix, self.shards)
         vectors = np.stack([unit.tweet.vector for unit in units])
@@ -235,16 +236,24 @@ class ScoreStage(BackedStage):
             here = np.flatnonzero((shards == shard) & finite)
             here = here[self._encoder.selected(pairs.unit[here], probabilities[here])]
             slots, unit, chances = pairs.slots[here], pairs.unit[here], probabilities[here]
-            keys: list[bytes]
             if self.settings.predictions.format == "pair":
-                keys = matrix.keys[slots].tolist()
-                values = self._encoder.pairs(tweets, unit, chances, matrix.parts[slots], scored_at)
+                for body, count in self._encoder.pairs(
+                    tweets,
+                    unit,
+                    chances,
+                    texts(matrix.keys[slots].tolist()),
+                    texts(matrix.parts[slots].tolist()),
+                    np.arange(len(slots)),
+                    scored_at,
+                    self.settings.kafka.max_send_batch_bytes,
+                ):
+                    yield Block("predictions", shard, body, count, scored_at)
             else:
                 ids, cold = matrix.user_ids[slots], matrix.cold[slots]
                 columns = list(self._encoder.columns(tweets, unit, chances, ids, cold, scored_at))
-                keys, values = [key for key, _ in columns], [value for _, value in columns]
-            if keys:
-                yield Group("predictions", keys, values, shard, scored_at)
+                if columns:
+                    keys, values = zip(*columns, strict=True)
+                    yield Group("predictions", keys, values, shard, scored_at)
 
 
 def _good(found: Iterable[_Asked | BadRecord]) -> Iterator[_Asked]:

@@ -11,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.events import Prediction, PredictionColumns
+from streamer.pair_writer import texts, warm_up
 from streamer.predictions import PredictionEncoder, ScoredTweet
 from streamer.settings import PredictionSettings
+from streamer.stage import Block
+from tests.streamer.blocks import read
 
 FINGERPRINT = "0123456789abcdef"
 ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40) | st.sampled_from(
@@ -28,22 +31,48 @@ def encoder(names: list[str]) -> PredictionEncoder:
     return PredictionEncoder(PredictionSettings(), names, FINGERPRINT)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _warm() -> None:
+    warm_up()  # compiling is not a test's time
+
+
+def pairs(
+    made: PredictionEncoder,
+    tweets: list[ScoredTweet],
+    index: list[int],
+    users: list[tuple[str, bool]],
+    values: Any,
+    scored_at: int = 5,
+) -> list[bytes]:
+    """The values of the pairs' records, whose keys are the users' ids."""
+    bodies = made.pairs(
+        tweets,
+        np.array(index, np.intp),
+        np.asarray(values, np.float32),
+        texts([user.encode() for user, _ in users]),
+        texts([made.user_part(*user) for user in users]),
+        np.arange(len(users)),
+        scored_at,
+        1_000,
+    )
+    records = [record for body, count in bodies for record in read(Block("", 0, body, count, scored_at))]
+    assert [record.key.decode() for record in records] == [user for user, _ in users]
+    return [record.value for record in records]
+
+
 @given(st.data())
 def test_pairs(data: st.DataObject) -> None:
     names = data.draw(heads.flatmap(st.permutations))
     tweets = data.draw(
         st.lists(st.builds(ScoredTweet, ids, ids, st.integers(0, 4 * 10**12)), min_size=1, max_size=3)
     )
-    pairs = data.draw(st.lists(st.tuples(st.integers(0, len(tweets) - 1), ids, st.booleans()), max_size=6))
+    asked = data.draw(st.lists(st.tuples(st.integers(0, len(tweets) - 1), ids, st.booleans()), max_size=6))
     values = np.array(
-        [data.draw(st.lists(chances, min_size=len(names), max_size=len(names))) for _ in pairs], np.float32
+        [data.draw(st.lists(chances, min_size=len(names), max_size=len(names))) for _ in asked], np.float32
     ).reshape(-1, len(names))
-    made = encoder(names)
-    parts = np.array([made.user_part(user, cold) for _, user, cold in pairs], object)
-    index = np.array([tweet for tweet, _, _ in pairs], np.intp)
-    records = made.pairs(tweets, index, values, parts, 5)
-    assert len(records) == len(pairs)
-    for record, (place, user, cold), row in zip(records, pairs, values, strict=True):
+    users = [(user, cold) for _, user, cold in asked]
+    records = pairs(encoder(names), tweets, [tweet for tweet, _, _ in asked], users, values)
+    for record, (place, user, cold), row in zip(records, asked, values, strict=True):
         found = msgspec.json.decode(record, type=Prediction)
         tweet = tweets[place]
         assert (found.tweet_id, found.user_id, found.author_id) == (tweet.tweet_id, user, tweet.author_id)
@@ -62,10 +91,7 @@ def test_an_id_says_tweet_and_user(one: tuple[str, str], other: tuple[str, str])
     made = encoder(["retweet"])
 
     def identity(tweet: str, user: str) -> str:
-        part = np.array([made.user_part(user, False)], object)
-        (record,) = made.pairs(
-            [ScoredTweet(tweet, "a", 0)], np.zeros(1, np.intp), np.zeros((1, 1), np.float32), part, 0
-        )
+        (record,) = pairs(made, [ScoredTweet(tweet, "a", 0)], [0], [(user, False)], [[0.0]])
         return msgspec.json.decode(record, type=Prediction).id
 
     assert (identity(*one) == identity(*other)) == (one == other)
@@ -73,9 +99,7 @@ def test_an_id_says_tweet_and_user(one: tuple[str, str], other: tuple[str, str])
 
 def test_a_plain_record_as_it_leaves() -> None:
     made = encoder(["retweet", "like"])
-    parts = np.array([made.user_part("42", True)], object)
-    values = np.array([[0.012345678, 1.0]], np.float32)
-    assert made.pairs([ScoredTweet("7", "9", 1)], np.zeros(1, np.intp), values, parts, 2) == [
+    assert pairs(made, [ScoredTweet("7", "9", 1)], [0], [("42", True)], [[0.012345678, 1.0]], 2) == [
         b'{"tweet_id":"7","author_id":"9","model":"0123456789abcdef","created_at":1,"scored_at":2,'
         b'"id":"7:42:01234567","user_id":"42","cold":true,"retweet":0.012346,"like":1.0}'
     ]
@@ -84,11 +108,11 @@ def test_a_plain_record_as_it_leaves() -> None:
 def test_numbers_are_short() -> None:
     """Five digits a number: with the 17 of a float, records would be half as long again."""
     made = encoder(["retweet"])
-    values = np.random.default_rng(0).random((20_000, 1)).astype(np.float32) ** 4
-    parts = np.full(len(values), made.user_part("1", False), object)
-    records = made.pairs([ScoredTweet("1", "1", 1)], np.zeros(len(values), np.intp), values, parts, 1)
-    digits = [record.rpartition(b'"retweet":')[2][:-1].partition(b"e")[0] for record in records]
+    values = np.maximum(np.random.default_rng(0).random((20_000, 1)).astype(np.float32) ** 4, 1e-12)
+    records = pairs(made, [ScoredTweet("1", "1", 1)], [0] * len(values), [("1", False)] * len(values), values)
+    digits = [record.rpartition(b'"retweet":')[2][:-1] for record in records]
     assert max(len(d.replace(b"0.", b"").replace(b".", b"").lstrip(b"0")) for d in digits) == 5
+    assert [float(number) for number in digits] == [float(f"{value:.5g}") for value in values[:, 0].tolist()]
 
 
 class TestColumns:

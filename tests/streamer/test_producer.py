@@ -5,14 +5,16 @@ from collections.abc import AsyncIterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from kafka import KafkaConsumer
 from kafka.admin import KafkaAdminClient, NewTopic
 
+from streamer.pair_writer import texts, write
 from streamer.partitions import partition_of
 from streamer.producer import KafkaUnavailable, Producer
 from streamer.settings import KafkaSettings
-from streamer.stage import Group
+from streamer.stage import Block, Group
 
 if TYPE_CHECKING:
     from streamer.local.kafka import LocalKafka
@@ -51,7 +53,7 @@ def read(settings: KafkaSettings, count: int) -> list[Any]:
         return list(islice(consumer, count))
 
 
-async def send(producer: Producer, *groups: Group) -> int:
+async def send(producer: Producer, *groups: Group | Block) -> int:
     """Packed in a thread, as a stage does; the number of batches."""
     packed = await asyncio.to_thread(producer.pack, groups)
     await producer.send(packed)
@@ -82,6 +84,29 @@ async def test_a_named_partition_tombstones_and_no_keys(producer: Producer, sett
         (2, b"k", None),
         (2, None, b"v"),
     ]
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+async def test_blocks_go_between_groups(settings: KafkaSettings, compression: str) -> None:
+    """What a stage wrote itself is a batch like any other, to the broker too."""
+    producer = Producer(settings.model_copy(update={"compression": compression}))
+    await producer.start()
+    try:
+        keys, end = texts([b"a", b"b"]), texts([b"", b"x" * 1_000])
+        index, chances = np.arange(2), np.array([[0.25], [0.5]], np.float32)
+        ((body, count),) = write(keys, keys, keys, end, index, index, chances, 50_000)
+        packed = await send(
+            producer,
+            Group("out", [b"k"], [b"first"], partition=1),
+            Block("out", 1, body, count, 1234),
+            Group("out", [b"k"], [b"last"], partition=1),
+        )
+    finally:
+        await producer.stop()
+    assert packed == 3
+    records = await asyncio.to_thread(read, settings, 4)
+    assert [record.value.rstrip(b"x") for record in records] == [b"first", b"aa0.25", b"bb0.5", b"last"]
+    assert [(record.key, record.timestamp) for record in records[1:3]] == [(b"a", 1234), (b"b", 1234)]
 
 
 async def test_groups_keep_their_order(producer: Producer, settings: KafkaSettings) -> None:

@@ -15,11 +15,12 @@ from models.state.memory import MemoryUserVectors, memory_stores
 from models.state.stores import Stores
 from streamer.partitions import partition_of
 from streamer.settings import Settings
-from streamer.stage import Batch, Outputs, Stage, StageUnavailable
+from streamer.stage import Batch, Block, Outputs, Stage, StageUnavailable
 from streamer.stages.embed import EmbedStage
 from streamer.stages.follows import FollowsStage
 from streamer.stages.score import ScoreStage
 from streamer.stages.users import UsersStage
+from tests.streamer.blocks import read
 
 #: A moment in the past at which the tests' events happen.
 T0 = 1_700_000_000_000
@@ -134,6 +135,11 @@ class Rig:
         while records:
             outputs = self.stages[stage].process(Batch(topic, partition, records))
             for group in outputs.groups:
+                if isinstance(group, Block):
+                    for record in read(group):
+                        found = FakeRecord(record.value, record.key, 0, record.timestamp)
+                        self._append(group.topic, group.partition, found)
+                    continue
                 assert len(group.keys) == len(group.values)
                 for key, value in zip(group.keys, group.values, strict=True):
                     place = group.partition
