@@ -70,7 +70,7 @@ class StageApp(_App):
     def __init__(self, settings: Settings, stage: Stage, producer: Producer) -> None:
         self.kafka = settings.kafka
         self.input_topics = len(stage.topics)
-        self.runner = StageRunner(stage, settings.kafka, producer)
+        self.runner = StageRunner(stage, settings.kafka, producer, settings.freshness)
         self.behind = Lag(stage.name, settings.kafka.topic_prefix)
         self.joined = False
         kafka = settings.kafka
@@ -153,6 +153,8 @@ class StageApp(_App):
     async def _on_revoked(self, app: object, revoked: set[TP], **_: Any) -> None:
         self.joined = False
         metrics.assigned_partitions.labels(self.name).set(0)
+        if self.runner.freshness is not None:
+            self.runner.freshness.forget()
 
 
 class WorkerApp(_App):

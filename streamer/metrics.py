@@ -20,6 +20,14 @@ bytes_out = Counter("streamer_bytes_out", "Bytes of those records, before compre
 dead_letters = Counter(
     "streamer_dead_letters", "Records that could not be handled, by reason.", ["stage", "reason"]
 )
+records_skipped = Counter(
+    "streamer_records_skipped",
+    "Records left out to catch up (and committed); reason is too_old or behind.",
+    ["stage", "reason"],
+)
+dropping_partitions = Gauge(
+    "streamer_dropping_partitions", "Partitions whose records are dropped: too many wait.", ["stage"]
+)
 batch_records = Histogram("streamer_batch_records", "Records per batch.", ["stage"], buckets=_RECORDS)
 stage_seconds = Histogram(
     "streamer_stage_seconds", "Time in the stage's own code, per batch.", ["stage"], buckets=_SECONDS

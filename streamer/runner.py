@@ -16,9 +16,10 @@ from functools import partial
 from typing import TypeVar
 
 from streamer import metrics
+from streamer.freshness import Freshness
 from streamer.producer import Packed, Producer
-from streamer.settings import KafkaSettings
-from streamer.stage import Batch, Healthy, Interruptible, Outputs, Record, Stage
+from streamer.settings import FreshnessSettings, KafkaSettings
+from streamer.stage import Batch, Healthy, Interruptible, Outputs, Perishable, Record, Stage
 from streamer.transport import Delivery
 
 logger = logging.getLogger(__name__)
@@ -29,10 +30,19 @@ T = TypeVar("T")
 class StageRunner:
     """One stage at work: `open`, `handle` from the agent while `publish` runs, `drain`, `close`."""
 
-    def __init__(self, stage: Stage, kafka: KafkaSettings, producer: Producer) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        kafka: KafkaSettings,
+        producer: Producer,
+        freshness: FreshnessSettings | None = None,
+    ) -> None:
         self.stage = stage
+        perishable = freshness is not None and isinstance(stage, Perishable)
+        #: What leaves out records; None where all are handled.
+        self.freshness = Freshness(stage.name, freshness) if freshness and perishable else None
         self.opened = False
-        #: Records done since the start: progress is that this grows.
+        #: Records done (or left out) since the start: progress is that this grows.
         self.records_done = 0
         self._producer = producer
         self._logical = {kafka.topic(topic): topic for topic in stage.topics}
@@ -70,7 +80,8 @@ class StageRunner:
             self._in_flight += 1
             self._idle.clear()
             try:
-                outputs, packed = await self._in_thread(partial(self._process, delivery, records))
+                worth = records if self.freshness is None else self.freshness.worth(delivery, records)
+                outputs, packed = await self._in_thread(partial(self._process, delivery, worth))
                 await self._processed.put((delivery, len(records), outputs, packed))
             except BaseException as error:
                 self._finished()
@@ -83,6 +94,8 @@ class StageRunner:
             records = outputs.rest
 
     def _process(self, delivery: Delivery, records: Sequence[Record]) -> tuple[Outputs, list[Packed]]:
+        if not records:
+            return Outputs(), []
         batch = Batch(self.logical(delivery.topic), delivery.partition, records)
         self._batch_records.observe(len(records))
         with self._stage_seconds.time():

@@ -246,6 +246,29 @@ class PredictionSettings(Group):
     """Keep the k likeliest users of each tweet and shard; 0 keeps all."""
 
 
+class FreshnessSettings(Group):
+    """What is left out when there is too much: off by default, so that everything is handled however late.
+
+    It concerns `tweets` (embed) and `score-requests` (score). Engagements, follows and users are never left
+    out, because what is known of people would be wrong from then on. A tweet left out is scored for nobody
+    and has no vector, so engagements with it count but do not shape their users' vectors. What is left out is
+    counted in `streamer_records_skipped_total` and committed. Switch this off to fill Redis anew.
+    """
+
+    max_age_s: float = Field(default=0.0, ge=0)
+    """Leave out records published longer ago than this, by their Kafka timestamp; 0 leaves out none."""
+    drop_above: int = Field(default=0, ge=0)
+    """Drop a partition's records while more than this many wait in it; 0 never does."""
+    drop_below: int = Field(default=0, ge=0)
+    """Once dropping, go on until no more than this many wait. Half of `drop_above` is a good value."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.drop_below > self.drop_above:
+            raise ValueError("`drop_below` is more than `drop_above`: dropping would end before it begins")
+        return self
+
+
 class HttpSettings(Group):
     """Where `/metrics`, `/healthz` and `/readyz` are served."""
 
@@ -280,6 +303,7 @@ class Settings(BaseSettings):
     device: str = "auto"
     """Where the model runs: `auto`, `cpu`, `cuda` or `cuda:N`."""
     predictions: PredictionSettings = PredictionSettings()
+    freshness: FreshnessSettings = FreshnessSettings()
     request_wait_s: float = Field(default=10.0, ge=0)
     """How long a score request waits for a tweet that has no vector yet, before it is a dead letter."""
     http: HttpSettings = HttpSettings()

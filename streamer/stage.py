@@ -8,7 +8,7 @@ here are the logical ones of the contracts (`tweets`, `predictions`); the worker
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -141,6 +141,16 @@ class Interruptible(Protocol):
 
     def interrupt(self) -> None:
         """The worker stops: make a waiting `process` return soon, or raise. Called in another thread."""
+
+
+@runtime_checkable
+class Perishable(Protocol):
+    """Optional on a stage whose records lose their worth with age: `freshness` may leave them out.
+
+    Not on one that keeps state: a lost record would be missed for ever.
+    """
+
+    perishable: Literal[True]
 
 
 class StageUnavailable(StreamerError):  # noqa: N818 - it names a state, and reads so in the log line

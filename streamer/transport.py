@@ -35,9 +35,11 @@ from streamer.stage import Record
 class Delivery:
     """One partition's records of one poll. Set `done` once nothing of them can be lost any more."""
 
-    __slots__ = ("done", "first", "generation", "next_offset", "partition", "records", "topic")
+    __slots__ = ("done", "first", "generation", "next_offset", "partition", "records", "topic", "waiting")
 
-    def __init__(self, topic: str, partition: int, records: Sequence[Record], generation: int = -1) -> None:
+    def __init__(
+        self, topic: str, partition: int, records: Sequence[Record], generation: int = -1, end: int = 0
+    ) -> None:
         self.topic = topic
         self.partition = partition
         self.records = records
@@ -46,6 +48,8 @@ class Delivery:
         #: Offsets have gaps (compaction, transaction markers), so they are read from the records.
         self.first = records[0].offset
         self.next_offset = records[-1].offset + 1
+        #: Records of the partition behind these, by the end that came with the last fetch.
+        self.waiting = max(0, end - self.next_offset)
         self.done = False
 
     def __repr__(self) -> str:
@@ -164,7 +168,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 if records:
                     generation = consumer._coordinator.generation
                     return {
-                        TP(*tp): [Delivery(tp.topic, tp.partition, batch, generation)]
+                        TP(*tp): [
+                            Delivery(tp.topic, tp.partition, batch, generation, consumer.highwater(tp) or 0)
+                        ]
                         for tp, batch in records.items()
                     }
                 if wait:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,7 @@ class EmbedStage(BackedStage):
 
     name = "embed"
     topics = ("tweets",)
+    perishable: Literal[True] = True
 
     def process(self, batch: Batch) -> Outputs:
         """Embed what is new, then ask for scores of all. Raises `StageUnavailable`.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
@@ -87,6 +87,7 @@ class ScoreStage(BackedStage):
 
     name = "score"
     topics = ("score-requests",)
+    perishable: Literal[True] = True
 
     def open(self) -> None:
         """Load the model and make room for users. Raises `StreamerError`."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Literal
 
 from streamer.settings import Settings, SettingsError
 from streamer.stage import Batch, Group, Outputs
@@ -18,6 +19,7 @@ class Copy:
 
     name = "copy"
     topics: tuple[str, ...] = ("tweets",)
+    perishable: Literal[True] = True
 
     def open(self) -> None:
         if "refuse-to-open" in sys.argv:

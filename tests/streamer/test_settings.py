@@ -57,6 +57,7 @@ def test_an_argument_names_the_file_before_the_environment(
         ("devce = 1", "devce: Extra inputs"),
         ("[kafka]\nbootstra = 'x'", "kafka.bootstra: Extra inputs"),
         ("[http]\nport = 'many'", "http.port: Input should be a valid integer"),
+        ("[freshness]\ndrop_below = 5", "`drop_below` is more than `drop_above`"),
         ("[predictions]\nformat = 'csv'", "predictions.format: Input should be 'pair' or 'columnar'"),
         ("[predictions]\nmin_probability = 2", "predictions.min_probability"),
         ("[kafka]\nsecurity_protocol = 'SASL_SSL'", "needs `sasl_username`"),

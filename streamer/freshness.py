@@ -1,0 +1,66 @@
+"""Freshest first: which records of a stage are not worth handling any more, because of age or of what waits.
+
+Only of stages that say so (`streamer.stage.Perishable`): what becomes state is handled however late. Nothing
+is dropped silently: what is left out is counted, and committed like everything else.
+Knows nothing of what the records mean.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+from streamer import metrics
+from streamer.settings import FreshnessSettings
+from streamer.stage import Record
+from streamer.transport import Delivery
+
+logger = logging.getLogger(__name__)
+
+
+class Freshness:
+    """Decides for one stage. Deterministic: the same deliveries give the same drops, on every worker."""
+
+    def __init__(self, stage: str, settings: FreshnessSettings) -> None:
+        self._stage, self._settings = stage, settings
+        #: Partitions too far behind, and how many of their records were dropped since.
+        self._dropped: dict[tuple[str, int], int] = {}
+
+    def forget(self) -> None:
+        """The partitions may be somebody else's now, who decides afresh."""
+        self._dropped.clear()
+        self._export()
+
+    def worth(self, delivery: Delivery, records: Sequence[Record]) -> Sequence[Record]:
+        """Those of the delivery's records that are to be handled; the others are counted."""
+        if self._behind(delivery):
+            self._dropped[delivery.topic, delivery.partition] += len(records)
+            metrics.records_skipped.labels(self._stage, "behind").inc(len(records))
+            return ()
+        if not self._settings.max_age_s:
+            return records
+        oldest = (time.time() - self._settings.max_age_s) * 1000
+        fresh = [record for record in records if record.timestamp >= oldest or record.timestamp < 0]
+        metrics.records_skipped.labels(self._stage, "too_old").inc(len(records) - len(fresh))
+        return fresh
+
+    def _behind(self, delivery: Delivery) -> bool:
+        place, waiting = (delivery.topic, delivery.partition), delivery.waiting
+        name = f"{self._stage}: {delivery.topic}[{delivery.partition}]"
+        if place in self._dropped:
+            if waiting <= self._settings.drop_below:
+                dropped = self._dropped.pop(place)
+                self._export()
+                logger.warning("%s is up to date but for %d records: %d were dropped", name, waiting, dropped)
+        elif 0 < self._settings.drop_above < waiting:
+            self._dropped[place] = 0
+            self._export()
+            logger.warning(
+                "%s has %d records waiting: dropping them until %d are left", name, waiting,
+                self._settings.drop_below,
+            )  # fmt: skip
+        return place in self._dropped
+
+    def _export(self) -> None:
+        metrics.dropping_partitions.labels(self._stage).set(len(self._dropped))
