@@ -1,0 +1,282 @@
+"""What is measured in: a real Kafka, a real Redis, a bundle, and topics of its own for every run.
+
+Knows how systems (our worker, or a peer) are started and fed, and what they cost while they work. Knows
+nothing of what they do.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, Self
+
+import msgspec
+import psutil
+import redis
+from confluent_kafka import Producer
+from kafka import KafkaConsumer, TopicPartition
+
+from benchmarks.model import make_bundle, user_vectors
+from benchmarks.workload import Workload, user_states
+from models.events import ScoreRequest, Tweet
+from models.serving import ServingModel
+from models.state.stores import Stores
+from streamer.client import topics
+from streamer.client.connection import admin_client, raw_consumer
+from streamer.local.kafka import LocalKafka
+from streamer.local.process import LocalServer, LocalServerError, free_port
+from streamer.local.redis import LocalRedis
+from streamer.local.worker import LocalWorker
+from streamer.settings import ENV_PREFIX, KafkaSettings, RedisSettings, Settings
+from streamer.stores import RedisConnection, redis_stores
+
+_ROOT: Final = Path(__file__).parents[1]
+#: Users' states are drawn from so many: what differs costs memory here and changes no time.
+_DISTINCT: Final = 1_000
+_PAST: Final = range(-2_000, 0)
+#: Between looks at how many predictions there are; a look costs the broker 0.2 ms.
+_LOOK_S: Final = 0.02
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Rig:
+    """Servers with nothing in them, and the bundle. A context."""
+
+    def __init__(self, workload: Workload) -> None:
+        self.workload = workload
+        self._stack = ExitStack()
+        self._prefixes = count(1)
+
+    def __enter__(self) -> Self:
+        with self._stack:
+            self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+            self.bundle = make_bundle(self.folder / "bundle", self.workload.texts)
+            self.kafka = self._stack.enter_context(LocalKafka(heap="1g"))
+            self.redis = self._stack.enter_context(LocalRedis())
+            self.client = self._stack.enter_context(redis.Redis.from_url(self.redis.url))
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @cached_property
+    def model(self) -> ServingModel:
+        """The bundle, loaded here."""
+        return ServingModel.load(self.bundle, "cpu")
+
+    @cached_property
+    def stores(self) -> Stores:
+        """The stores in Redis."""
+        connection = RedisConnection(RedisSettings(url=self.redis.url, timeout_s=60))
+        self._stack.callback(connection.close)
+        return redis_stores(connection, self.model.fingerprint)
+
+    def fill(self, workload: Workload | None = None) -> None:
+        """Empty Redis, and fill it with the state of this workload (the rig's own by default)."""
+        self.client.flushall()
+        workload = workload or self.workload
+        past = list(workload.tweets(_PAST))
+        states = user_states(_DISTINCT, past)
+        workload.fill(self.stores, KafkaSettings().partitions, states, user_vectors(self.model, states, past))
+
+    def forget_tweets(self) -> None:
+        """Remove every tweet vector, and what was counted of authors: tweets are new again."""
+        for pattern in ("tweet:*", "claim:*", "author:*"):
+            keys = list(self.client.scan_iter(pattern, 10_000))
+            for start in range(0, len(keys), 10_000):
+                self.client.unlink(*keys[start : start + 10_000])
+
+    @contextmanager
+    def settings(self, **values: Any) -> Iterator[Settings]:
+        """Settings with topics of their own, which are there as long as the context."""
+        prefix = f"b{next(self._prefixes)}."
+        settings = Settings(
+            kafka=KafkaSettings(bootstrap=self.kafka.bootstrap, topic_prefix=prefix, group_prefix=prefix),
+            redis=RedisSettings(url=self.redis.url),
+            bundle=self.bundle,
+            device="cpu",
+            **values,
+        )
+        topics.create(settings)
+        try:
+            yield settings
+        finally:
+            with admin_client(settings) as admin:
+                admin.delete_topics([settings.kafka.topic(name) for name in topics.TOPICS])
+
+
+class Peer(LocalServer):
+    """`python -m benchmarks.peers.<module>`. Started means that its model is loaded: its port is open."""
+
+    start_timeout = 120.0
+
+    def __init__(self, module: str, settings: Settings) -> None:
+        self.name = module
+        super().__init__(port=free_port())
+        self._module, self._settings = module, settings
+
+    def command(self) -> Sequence[str]:
+        """Its settings go with the environment."""
+        kafka = self._settings.kafka
+        values = {
+            "KAFKA__BOOTSTRAP": kafka.bootstrap,
+            "KAFKA__TOPIC_PREFIX": kafka.topic_prefix,
+            "KAFKA__GROUP_PREFIX": kafka.group_prefix,
+            "REDIS__URL": self._settings.redis.url,
+            "BUNDLE": self._settings.bundle,
+            "DEVICE": self._settings.device,
+            "HTTP__PORT": self.port,
+        }
+        environment = [f"{ENV_PREFIX}{name}={value}" for name, value in values.items()]
+        python = [sys.executable, "-m", f"benchmarks.peers.{self._module}"]
+        return ["env", *environment, f"PYTHONPATH={_ROOT}", f"HOME={self.data_dir}", *python]
+
+    def answers(self) -> bool:
+        """It opens its port when it is ready to."""
+        return True
+
+    def check(self) -> None:
+        """Raise `LocalServerError`, with its reason, when it has ended."""
+        if not self.running:
+            tail = self.log.read_text(errors="replace")[-2000:]
+            raise LocalServerError(f"{self.name} ended: {self.explain(tail)}")
+
+
+System = LocalWorker | Peer
+
+
+@dataclass(frozen=True)
+class Drained:
+    """What it took to answer what was published: seconds on the clock, and of processors by process."""
+
+    predictions: int
+    seconds: float
+    cpu: dict[str, float]
+
+    @property
+    def rate(self) -> float:
+        """Predictions a second."""
+        return self.predictions / self.seconds
+
+
+class Stream:
+    """The topics around one running system. A context."""
+
+    def __init__(self, rig: Rig, settings: Settings, system: System) -> None:
+        self.rig, self.settings, self.system = rig, settings, system
+        self._stack = ExitStack()
+        self._processes = {
+            "system": psutil.Process(system.pid),
+            "kafka": psutil.Process(rig.kafka.pid),
+            "redis": psutil.Process(rig.redis.pid),
+            "bench": psutil.Process(),
+        }
+
+    def __enter__(self) -> Self:
+        with self._stack:
+            self._consumer: KafkaConsumer = self._stack.enter_context(raw_consumer(self.settings))
+            # librdkafka's: the least of the processors' time goes into feeding.
+            self._producer = Producer(
+                {"bootstrap.servers": self.settings.kafka.bootstrap, "partitioner": "murmur2", "linger.ms": 2}
+            )
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+        del self._producer  # it would go on looking for its broker
+
+    @property
+    def rss(self) -> int:
+        """The system's resident bytes."""
+        return int(self._processes["system"].memory_info().rss)
+
+    def visible(self) -> int:
+        """How many predictions there are."""
+        name = self.settings.kafka.topic("predictions")
+        parts = [TopicPartition(name, number) for number in range(self.settings.kafka.partitions)]
+        return sum(self._consumer.end_offsets(parts).values())
+
+    def publish(self, events: Iterable[Tweet | ScoreRequest]) -> None:
+        """Publish durably, as fast as it goes."""
+        for event in events:
+            self.send(event)
+        self.flush()
+
+    def send(self, event: Tweet | ScoreRequest) -> None:
+        """Queue one event."""
+        kind, id_ = (
+            ("tweets", event.tweet_id) if isinstance(event, Tweet) else ("score-requests", event.tweet_ids[0])
+        )
+        self._producer.produce(self.settings.kafka.topic(kind), _encode(event), id_)
+        self._producer.poll(0)
+
+    def flush(self) -> None:
+        """Return once all that was sent is durable."""
+        left = self._producer.flush(30)
+        assert not left, f"Kafka did not take {left} records"
+
+    def drain(self, events: Sequence[Tweet | ScoreRequest], expected: int, within: float = 300.0) -> Drained:
+        """Publish, and wait until `expected` more predictions are there: the clock runs from the first
+        record published to the last prediction visible. Raises `LocalServerError` when they do not come.
+        """
+        before, wanted = self._cpu(), self.visible() + expected
+        started = time.perf_counter()
+        self.publish(events)
+        self.wait(wanted, within)
+        seconds = time.perf_counter() - started
+        after = self._cpu()
+        return Drained(expected, seconds, {name: after[name] - before[name] for name in after})
+
+    def wait(self, wanted: int, within: float = 300.0, tick: Callable[[], None] | None = None) -> None:
+        """Return once there are so many predictions, and not one more."""
+        deadline = time.monotonic() + within
+        while (there := self.visible()) < wanted:
+            self.system.check()
+            if time.monotonic() > deadline:
+                raise LocalServerError(
+                    f"{self.system.name}: {there:,} of {wanted:,} predictions after {within:.0f} s; its log "
+                    f"ends with\n{self.system.log.read_text(errors='replace')[-2000:]}"
+                )
+            if tick is not None:
+                tick()
+            time.sleep(_LOOK_S)
+        if there > wanted:
+            raise LocalServerError(
+                f"{self.system.name}: {there:,} predictions where {wanted:,} were asked for"
+            )
+
+    def _cpu(self) -> dict[str, float]:
+        times = {name: process.cpu_times() for name, process in self._processes.items()}
+        return {name: used.user + used.system for name, used in times.items()}
+
+
+def ours(settings: Settings) -> LocalWorker:
+    """Our worker."""
+    return LocalWorker(settings)
+
+
+@contextmanager
+def running(
+    rig: Rig, start: Callable[[Settings], System] = ours, *, warm_up: int = 64, **values: Any
+) -> Iterator[Stream]:
+    """A system that has answered `warm_up` tweets, numbered from -2 * `warm_up` on, and as many requests."""
+    with (
+        rig.settings(**values) as settings,
+        start(settings) as system,
+        Stream(rig, settings, system) as stream,
+    ):
+        numbers = range(-2 * warm_up, -warm_up)
+        expected = rig.workload.readers(numbers)
+        stream.drain(list(rig.workload.tweets(numbers)), expected)
+        stream.drain(list(rig.workload.requests(numbers)), expected)
+        yield stream

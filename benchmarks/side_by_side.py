@@ -1,0 +1,101 @@
+"""One workload through every system, end to end, in paired and interleaved runs: W1 and W2.
+
+Knows nothing of what the workload is.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, NamedTuple
+
+from benchmarks.options import Options
+from benchmarks.result import Result, ratio
+from benchmarks.rig import Drained, Peer, Rig, System, ours, running
+from benchmarks.workload import Workload
+from models.events import ScoreRequest, Tweet
+from streamer.settings import Settings
+
+Events = Sequence[Tweet | ScoreRequest]
+
+
+class _Entrant(NamedTuple):
+    """A system, the tweets it gets in one run (slow ones get fewer: rates are compared), its target."""
+
+    name: str
+    start: Callable[[Settings], System]
+    tweets: int
+    target: float | None
+
+
+US: Final = "us"
+_ENTRANTS: Final = (
+    _Entrant(US, ours, 5_000, None),
+    _Entrant("idiomatic Faust", partial(Peer, "faust_agent"), 100, 20),
+    _Entrant("kafka-python loop", partial(Peer, "kafka_python_loop"), 400, 10),
+    _Entrant("confluent-kafka loop", partial(Peer, "confluent_loop"), 800, 3),
+    _Entrant("Quix Streams", partial(Peer, "quix_dataframe"), 400, 3),
+)
+
+
+def side_by_side(
+    options: Options,
+    name: str,
+    what: str,
+    *,
+    target: float | None,
+    prepare: Callable[[Rig, Sequence[int]], None],
+    events: Callable[[Rig, Sequence[int]], Events],
+) -> list[Result]:
+    """Ratios and rates of `events` of the first so many tweets, `prepare` being called before each run."""
+    runs: dict[str, list[Drained]] = {entrant.name: [] for entrant in _ENTRANTS}
+    with Rig(Workload.fanout(users=20_000)) as rig:
+        rig.fill()
+        for _ in range(options.rounds):
+            for entrant in _ENTRANTS:
+                numbers = range(options.sized(entrant.tweets, 10))
+                rig.forget_tweets()
+                with running(rig, entrant.start) as stream:
+                    prepare(rig, numbers)
+                    drained = stream.drain(events(rig, numbers), rig.workload.readers(numbers))
+                runs[entrant.name].append(drained)
+                cpu = ", ".join(f"{key} {used:.1f}" for key, used in drained.cpu.items())
+                options.say(
+                    f"  {entrant.name}: {drained.predictions:,} in {drained.seconds:.1f} s, "
+                    f"{drained.rate:,.0f}/s; processor seconds: {cpu}"
+                )
+    rates = {entrant: [run.rate for run in found] for entrant, found in runs.items()}
+    title = f"{name}, {what}, predictions/s"
+    ratios = [
+        Result(
+            name=title, value=ratio(rates[US], rates[peer.name]), unit="x", target=peer.target, peer=peer.name
+        )
+        for peer in _ENTRANTS
+        if peer.name != US
+    ]
+    absolutes = [
+        Result(
+            name=_sized(title, entrant),
+            value=statistics.median(rates[entrant.name]),
+            unit="predictions/s",
+            target=target if entrant.name == US else None,
+            peer=None if entrant.name == US else entrant.name,
+        )
+        for entrant in _ENTRANTS
+    ]
+    costs = [
+        Result(
+            name=f"{name}, processor time of {process}",
+            value=statistics.median(run.cpu[process] / run.predictions * 1e6 for run in runs[US]),
+            unit="µs/prediction",
+            higher_is_better=False,
+        )
+        for process in ("system", "kafka", "redis")
+    ]
+    return [*ratios, *absolutes, *costs]
+
+
+def _sized(title: str, entrant: _Entrant) -> str:
+    most = max(other.tweets for other in _ENTRANTS)
+    return title if entrant.tweets == most else f"{title} (first {entrant.tweets} of {most:,} tweets)"
