@@ -87,3 +87,15 @@ def score(
 ) -> NDArray[np.float32]:
     """Probabilities [n, heads] of pairs (tweets[tweet[i]], slots[i]) with their features."""
     return model.score(tweets, terms, tweet, rows, slots, features)
+
+
+def flops(model: ServingModel) -> int:
+    """Floating-point operations that a pair needs: the ranker's products, and its similarities."""
+    ranker = model.bundle.network.ranker
+    layers = (ranker.c, ranker.d, ranker.middle, ranker.heads)
+    return 2 * (sum(layer.weight.numel() for layer in layers) + model.interests * model.dimensions)
+
+
+def row_bytes(model: ServingModel) -> int:
+    """Bytes that a user has at least: the packed record, and `A·u` in float32."""
+    return int(model.user_dtype.itemsize) + 4 * model.bundle.config.model.ranker.hidden

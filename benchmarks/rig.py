@@ -28,6 +28,7 @@ from benchmarks.workload import Workload, user_states
 from models.events import ScoreRequest, Tweet
 from models.serving import ServingModel
 from models.state.stores import Stores
+from models.state.user import UserState
 from streamer.client import topics
 from streamer.client.connection import admin_client, raw_consumer
 from streamer.local.kafka import LocalKafka
@@ -80,13 +81,20 @@ class Rig:
         self._stack.callback(connection.close)
         return redis_stores(connection, self.model.fingerprint)
 
-    def fill(self, workload: Workload | None = None) -> None:
-        """Empty Redis, and fill it with the state of this workload (the rig's own by default)."""
+    @cached_property
+    def states(self) -> list[UserState]:
+        """What a thousand users have done."""
+        return user_states(_DISTINCT, list(self.workload.tweets(_PAST)))
+
+    @cached_property
+    def vectors(self) -> list[bytes]:
+        """What the model makes of them."""
+        return user_vectors(self.model, self.states, list(self.workload.tweets(_PAST)))
+
+    def fill(self) -> None:
+        """Empty Redis, and fill it with the state of the workload."""
         self.client.flushall()
-        workload = workload or self.workload
-        past = list(workload.tweets(_PAST))
-        states = user_states(_DISTINCT, past)
-        workload.fill(self.stores, KafkaSettings().partitions, states, user_vectors(self.model, states, past))
+        self.workload.fill(self.stores, KafkaSettings().partitions, self.states, self.vectors)
 
     def forget_tweets(self) -> None:
         """Remove every tweet vector, and what was counted of authors: tweets are new again."""
@@ -132,7 +140,7 @@ class Peer(LocalServer):
             "KAFKA__TOPIC_PREFIX": kafka.topic_prefix,
             "KAFKA__GROUP_PREFIX": kafka.group_prefix,
             "REDIS__URL": self._settings.redis.url,
-            "BUNDLE": self._settings.bundle,
+            **({"BUNDLE": bundle} if (bundle := self._settings.bundle) else {}),
             "DEVICE": self._settings.device,
             "HTTP__PORT": self.port,
         }
@@ -186,7 +194,7 @@ class Stream:
             self._consumer: KafkaConsumer = self._stack.enter_context(raw_consumer(self.settings))
             # librdkafka's: the least of the processors' time goes into feeding.
             self._producer = Producer(
-                {"bootstrap.servers": self.settings.kafka.bootstrap, "partitioner": "murmur2", "linger.ms": 2}
+                {"bootstrap.servers": self.settings.kafka.bootstrap, "partitioner": "murmur2", "linger.ms": 0}
             )
             self._stack = self._stack.pop_all()
         return self

@@ -110,14 +110,25 @@ class Workload:
         """Write what the stages would know: users' vectors and authors' states (the given ones in turn),
         audiences, and affinities of some readers.
         """
+        self.fill_vectors(stores, vectors)
+        self.fill_states(stores, states, self.authors.tolist())
+        self.fill_edges(stores, shards)
+
+    def fill_vectors(self, stores: Stores, vectors: Sequence[bytes]) -> None:
+        """A vector for every user."""
         for start in range(0, len(self.users), _CHUNK):
             part = self.users[start : start + _CHUNK]
             stores.vectors.put_many(
                 {user: vectors[(start + i) % len(vectors)] for i, user in enumerate(part)}
             )
-        stores.users.put_many(
-            {self.users[place]: states[place % len(states)] for place in self.authors.tolist()}
-        )
+
+    def fill_states(self, stores: Stores, states: Sequence[UserState], places: Iterable[int]) -> None:
+        """A state for the users in these places."""
+        for part in _chunks(places):
+            stores.users.put_many({self.users[place]: states[place % len(states)] for place in part})
+
+    def fill_edges(self, stores: Stores, shards: int) -> None:
+        """Audiences and affinities."""
         for edges in _chunks(self._changes(shards)):
             stores.audiences.change(edges)
         record = affinity.empty()
