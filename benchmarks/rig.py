@@ -245,23 +245,25 @@ class Stream:
         after = self._cpu()
         return Drained(expected, seconds, {name: after[name] - before[name] for name in after})
 
-    def wait(self, wanted: int, within: float = 300.0, tick: Callable[[], None] | None = None) -> None:
-        """Return once there are so many predictions, and not one more."""
-        deadline = time.monotonic() + within
-        while (there := self.visible()) < wanted:
-            self.system.check()
-            if time.monotonic() > deadline:
-                raise LocalServerError(
-                    f"{self.system.name}: {there:,} of {wanted:,} predictions after {within:.0f} s; its log "
-                    f"ends with\n{self.system.log.read_text(errors='replace')[-2000:]}"
-                )
-            if tick is not None:
-                tick()
-            time.sleep(_LOOK_S)
-        if there > wanted:
+    def wait(self, wanted: int, within: float = 300.0) -> None:
+        """Return once there are so many predictions, and not one more. Raises `LocalServerError`."""
+        self.until(lambda: self.visible() >= wanted, f"{wanted:,} predictions", within)
+        if (there := self.visible()) > wanted:
             raise LocalServerError(
                 f"{self.system.name}: {there:,} predictions where {wanted:,} were asked for"
             )
+
+    def until(self, condition: Callable[[], bool], what: str, within: float = 300.0) -> None:
+        """Return once it holds. Raises `LocalServerError` when the system ends, or it does not."""
+        deadline = time.monotonic() + within
+        while not condition():
+            self.system.check()
+            if time.monotonic() > deadline:
+                log = self.system.log.read_text(errors="replace")[-2000:]
+                raise LocalServerError(
+                    f"{self.system.name}: {what} not after {within:.0f} s; its log ends with\n{log}"
+                )
+            time.sleep(_LOOK_S)
 
     def _cpu(self) -> dict[str, float]:
         times = {name: process.cpu_times() for name, process in self._processes.items()}
