@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.dataset import UNKNOWN, Dataset
+from models.dataset import UNKNOWN, Dataset, sampling_weights
 from models.events import HEADS
 from models.histories import histories, reader_terms
 from models.network import Network
@@ -22,11 +22,14 @@ from models.text.terms import coverage
 
 
 class Targets(NamedTuple):
-    """`labels` float [n, heads]; `known` bool [n, heads], False where nobody recorded it; keep rates [n]."""
+    """`labels` float [n, heads], and their `weights` [n, heads], 0 where nobody recorded it.
+
+    An exposure without any action that was kept with rate r stands for 1/r of them. That is exact for every
+    head, whatever the actions have to do with each other, and leaves the logits those of the world.
+    """
 
     labels: Tensor
-    known: Tensor
-    rates: Tensor
+    weights: Tensor
 
 
 def pair_inputs(dataset: Dataset, terms: TermTable, exposures: NDArray[np.void]) -> NDArray[np.float32]:
@@ -72,8 +75,11 @@ def targets_of(exposures: NDArray[np.void], heads: list[str], device: torch.devi
     """What to learn of EXPOSURE rows [n]."""
     columns = [HEADS.index(head) for head in heads]
     labels = exposures["labels"][:, columns]
+    weights = (labels != UNKNOWN).astype(np.float32)
+    sampled = sampling_weights(exposures)
+    if sampled is not None:
+        weights *= sampled.astype(np.float32)[:, None]
     return Targets(
         labels=torch.from_numpy((labels == 1).astype(np.float32)).to(device),
-        known=torch.from_numpy(labels != UNKNOWN).to(device),
-        rates=torch.from_numpy(exposures["keep_rate"].copy()).to(device),
+        weights=torch.from_numpy(weights).to(device),
     )

@@ -7,6 +7,7 @@ exposures that saw it. Knows nothing of events or of how the columns came about 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -17,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.events import HEADS
-from models.features import PAIR_FEATURES, TWEET_FEATURES
+from models.features import PAIR_FEATURES, PROFILE_FEATURES, TWEET_FEATURES
 from models.histories import SNAPSHOT
 from models.state.user import HISTORY
 
@@ -52,6 +53,10 @@ _TABLES: Final[dict[str, np.dtype[Any]]] = {
 _TEXTS: Final = pa.schema(
     [("text", pa.large_string()), ("tokens", pa.large_list(pa.int32())), ("language", pa.string())]
 )
+#: Names the columns: a folder that another release wrote can't be read with other ones.
+LAYOUT: Final = sha256(
+    repr((_TABLES, _TEXTS, TWEET_FEATURES, PROFILE_FEATURES, PAIR_FEATURES)).encode()
+).hexdigest()
 
 
 def sampling_weights(exposures: NDArray[np.void]) -> NDArray[np.float64] | None:
@@ -91,7 +96,9 @@ class DatasetWriter:
     def finish(self, info: dict[str, Any]) -> None:
         """Close, and leave `info` for the reader. Without this the folder is no dataset."""
         self.close()
-        (self._folder / "info.json").write_bytes(msgspec.json.encode(info))
+        draft = self._folder / ".info.json.part"
+        draft.write_bytes(msgspec.json.encode(info))
+        draft.replace(self._folder / "info.json")
 
     def close(self) -> None:
         """Close the files."""
@@ -106,6 +113,11 @@ class DatasetWriter:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def finished(folder: Path) -> bool:
+    """Whether a writer finished there."""
+    return (folder / "info.json").exists()
 
 
 class Dataset:

@@ -1,45 +1,64 @@
 """The training loop: epochs over shuffled exposures, a held-out tail that says when to stop.
 
-Knows nothing of logs, bundles or calibration.
+One process or many, cut off and gone on with or not: the same batches in the same order. Knows nothing of
+logs, bundles or calibration.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.optim import Optimizer
 
 from models.batches import Targets, logits_of, pair_inputs, targets_of
+from models.calibration import sigmoid
+from models.checkpoint import Stand, load, save
+from models.curves import Curves
 from models.dataset import Dataset
+from models.descent import optimizer_of, set_rate
+from models.metrics import scores
 from models.network import Network
+from models.order import Order, Rows
+from models.processes import Processes
 from models.progress import Phase, Progress
-from models.recipe import Recipe, Transformer
+from models.recipe import Recipe, RecipeError
 from models.text.bank import Bank, TermTable
 
 #: Exposures judged at once where no gradients are kept.
-_CHUNK = 4_096
+_CHUNK: Final = 4_096
+#: Steps between looks at the clock and at the losses, which stay on the device until then.
+_LOOK = 50
 
 
-def loss_of(logits: Tensor, targets: Targets, weights: Tensor) -> Tensor:
-    """Weighted mean over heads of the mean cross entropy over the rows whose label is known.
+def loss_of(logits: Tensor, targets: Targets, heads: Tensor, totals: Tensor | None = None) -> Tensor:
+    """Mean over heads, weighted by `heads` [heads], of the weighted mean cross entropy over the rows.
 
-    A row without any action that was kept with rate r is 1/r times as rare in the data as in the world:
-    adding log(1/r) to the logit makes the logit itself the world's, p·r/(1-p+r·p) without a further step.
+    `totals` [heads] are the weights to divide by where the rows are a part of a batch.
     """
-    shifted = logits - targets.rates.log().unsqueeze(1)
-    each = binary_cross_entropy_with_logits(shifted, targets.labels, reduction="none") * targets.known
-    heads = each.sum(0) / targets.known.sum(0).clamp_min(1)
-    return (heads * weights).sum() / weights.sum()
+    each = binary_cross_entropy_with_logits(logits, targets.labels, reduction="none") * targets.weights
+    totals = targets.weights.sum(0) if totals is None else totals
+    means = each.sum(0) / torch.where(totals > 0, totals, 1.0)
+    return (means * heads).sum() / heads.sum()
 
 
 @dataclass(slots=True)
 class Loop:
-    """One training. `run` leaves the network with its best weights."""
+    """One training. `run` leaves the network with its best weights.
+
+    `folder` is for the checkpoint, and for what grows with the exposures.
+    """
 
     network: Network
     bank: Bank
@@ -48,129 +67,267 @@ class Loop:
     heads: list[str]
     recipe: Recipe
     progress: Progress
+    processes: Processes
+    curves: Curves
+    folder: Path
+    #: Weights of the best epoch, and of the text encoder as the epoch found it.
+    _best: dict[str, Tensor] = field(default_factory=dict, init=False)
+    _text: dict[str, Tensor] = field(default_factory=dict, init=False)
+    #: Whether the bank has the vectors of the text encoder as it is.
+    _fresh: bool = field(default=False, init=False)
 
-    def run(self, train: slice, held_out: slice) -> int:
-        """Train on a range of exposures, judged on another; returns how many epochs the best weights took."""
-        settings = self.recipe.training
-        rows = np.arange(train.start, train.stop)
-        self._fit_scales(rows)
-        self._start_at_base_rates(rows)
-        steps = math.ceil(len(rows) / settings.batch)
-        optimizer, schedule = self._optimizer(steps * settings.epochs, settings.warmup)
-        weights = self._head_weights()
-        best, best_epoch, kept = math.inf, 0, _copy(self.network)
-        for epoch in range(1, settings.epochs + 1):
-            self.bank.start_epoch(self.network)
-            order = self._order(rows, epoch)
-            phase = Phase(self.progress, f"epoch {epoch}", len(rows), "exposures")
-            self.network.train()
-            total = torch.zeros((), device=self.network.device())
-            for step in range(steps):
-                chosen = np.sort(order[step * settings.batch : (step + 1) * settings.batch])
-                exposures = self.dataset.exposures[chosen]
-                targets = targets_of(exposures, self.heads, self.network.device())
-                logits = logits_of(self.network, self.bank, self.terms, self.dataset, exposures)
-                loss = loss_of(logits, targets, weights)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-                total += loss.detach()
-                phase.to(min((step + 1) * settings.batch, len(rows)))
-            judged = self._judge(held_out, weights)
-            phase.end({"loss": float(total) / steps, "held_out": judged})
-            if judged < best:
-                best, best_epoch, kept = judged, epoch, _copy(self.network)
-            elif epoch - best_epoch >= settings.patience:
-                break
-        self.network.load_state_dict(kept)
-        return best_epoch
+    def run(self, train: slice, held_out: slice, saved: Path) -> int:
+        """Train on a range of exposures, judged on another; returns how many epochs the best weights took.
 
-    def _order(self, rows: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
-        """A new order for each epoch, in which the exposures of one user state stay together.
-
-        A batch then computes about a fifth of the histories that it would need in a plain shuffle.
+        Goes on with the checkpoint `saved` where there is one, and keeps it up to date. Raises RecipeError
+        where the loss is no longer a number, CheckpointError where the checkpoint is damaged.
         """
-        rng = np.random.default_rng((self.recipe.training.seed, epoch))
-        users = self.dataset.exposures["user"][rows]
-        rank = rng.permutation(len(self.dataset.users))
-        return rows[np.lexsort((rng.permutation(len(rows)), rank[users]))]
+        settings = self.recipe.training
+        file = self.folder / f"order-{self.processes.index}.bin"
+        order = Order(self.dataset, train, settings.batch, settings.seed, file)
+        optimizer = optimizer_of(self.network, self.recipe)
+        if saved.exists():
+            stand = self._restore(saved, optimizer)
+        else:
+            stand = Stand()
+            self._fit_scales(train)
+            self._start_at_base_rates(train)
+        if self.processes.first:
+            self.curves.begin((stand.epoch - 1) * order.steps + stand.step + 1)
+        model = self.processes.together(_Forward(self))
+        while stand.epoch <= settings.epochs and stand.epoch - 1 - stand.best_epoch < settings.patience:
+            total, phase = self._epoch(model, optimizer, order, stand, saved)
+            judged = self._judge(held_out, stand.epoch * order.steps)
+            phase.end({"loss": total / order.steps} | ({} if judged is None else {"held_out": judged}))
+            if judged is None or stand.best is None or judged < stand.best:
+                self._best = _copy(self.network)
+                stand = replace(stand, best=judged, best_epoch=stand.epoch)
+            stand = replace(stand, epoch=stand.epoch + 1, step=0, total=0.0)
+            self._save(saved, stand, optimizer)
+        self.network.load_state_dict(self._best)
+        self._fresh = False
+        return stand.best_epoch
 
-    def _judge(self, held_out: slice, weights: Tensor) -> float:
+    def _epoch(
+        self, model: nn.Module, optimizer: Optimizer, order: Order, stand: Stand, saved: Path
+    ) -> tuple[float, Phase]:
+        """The rest of an epoch; returns the sum of all its steps' losses."""
+        settings = self.recipe.training
+        if not stand.step:
+            self._refresh()
+            self._text = _copy(self.network.text) if _learns(self.network.text) else {}
+        heads = self._head_weights()
+        n, total = order.rows, stand.total
+        phase = Phase(self.progress, f"epoch {stand.epoch}", n, "exposures", order.bounds[stand.step])
+        self.network.train()
+        self._fresh = not _learns(self.network.text)
+        losses: list[Tensor] = []
+        looked = last_saved = time.monotonic()
+        for step, rows in enumerate(order.batches(stand.epoch, stand.step), start=stand.step + 1):
+            done = (stand.epoch - 1) * order.steps + step
+            rate = set_rate(optimizer, done - 1, settings.epochs * order.steps, settings.warmup)
+            losses.append(self._step(model, optimizer, rows, heads))
+            phase.to(order.bounds[step])
+            if len(losses) < _LOOK and step < order.steps:
+                continue
+            now = time.monotonic()
+            found: list[float] = self.processes.sum(torch.stack(losses)).tolist()
+            for i, loss in enumerate(found, start=done - len(found) + 1):
+                total += loss
+                self.curves.add(i, {"train/loss": loss})
+            if not math.isfinite(total):
+                raise _not_a_number(done)
+            seen = order.bounds[step] - order.bounds[step - len(found)]
+            speed = {"exposures_per_second": seen / max(now - looked, 1e-9)}
+            self.curves.add(done, {"train/learning_rate": rate} | speed)
+            losses, looked = [], now
+            due = now - last_saved >= settings.checkpoint_minutes * 60
+            if step < order.steps and any(self.processes.gather(due)):
+                self._save(saved, replace(stand, step=step, total=total), optimizer)
+                last_saved = time.monotonic()
+        return total, phase
+
+    def _step(self, model: nn.Module, optimizer: Optimizer, rows: Rows, heads: Tensor) -> Tensor:
+        """One update; returns this process's part of the loss.
+
+        The parts add up to the loss of the whole batch, so however many there are, the update is the same.
+        """
+        count, each = self.processes.count, self.recipe.training.accumulate
+        parts = [self.dataset.exposures[np.sort(part)] for part in np.array_split(rows, count * each)]
+        targets = [targets_of(part, self.heads, self.network.device()) for part in parts]
+        totals = torch.stack([target.weights.sum(0) for target in targets]).sum(0)
+        optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.network.device())
+        first = self.processes.index * each
+        for i in range(first, first + each):
+            last = i == first + each - 1
+            with nullcontext() if last else self.processes.apart(model):
+                loss = loss_of(model(parts[i]), targets[i], heads, totals)
+                (loss * count).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        optimizer.step()
+        return total
+
+    def logits(self, rows: slice) -> NDArray[np.float32]:
+        """Logits [n, heads] of a range of exposures, of which each process computes a part."""
+        self._refresh()
+        cuts = np.linspace(rows.start, rows.stop, self.processes.count + 1).astype(int).tolist()
+        mine = slice(cuts[self.processes.index], cuts[self.processes.index + 1])
+        found = predict(self.network, self.bank, self.terms, self.dataset, mine)
+        return np.concatenate(self.processes.gather(found))
+
+    def _refresh(self) -> None:
+        if not self._fresh:
+            self.bank.start_epoch(self.network)
+            self._fresh = True
+
+    def _judge(self, held_out: slice, done: int) -> float | None:
+        """The held-out loss, None without held-out exposures."""
         if held_out.start == held_out.stop:
-            return -math.inf
-        logits = predict(self.network, self.bank, self.terms, self.dataset, held_out)
+            return None
+        logits = self.logits(held_out)
         targets = targets_of(self.dataset.exposures[held_out], self.heads, torch.device("cpu"))
-        return float(loss_of(torch.from_numpy(logits), targets, weights.cpu()))
+        loss = float(loss_of(torch.from_numpy(logits), targets, self._head_weights().cpu()))
+        if not math.isfinite(loss):
+            raise _not_a_number(done)
+        self.curves.add(done, {"held_out/loss": loss} | self._figures(logits, targets))
+        return loss
+
+    def _figures(self, logits: NDArray[np.float32], targets: Targets) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for i, head in enumerate(self.heads):
+            weights = targets.weights[:, i].numpy()
+            known = weights > 0
+            p = sigmoid(logits[known, i].astype(np.float64))
+            of = scores(targets.labels[known, i].numpy() == 1, p, weights[known])
+            values = {"auc": of.auc, "average_precision": of.average_precision, "rce": of.rce, "ece": of.ece}
+            found |= {f"held_out/{head}/{name}": value for name, value in values.items()}
+        return found
 
     def _head_weights(self) -> Tensor:
         """Retweets are what it is for; the other heads are there to help."""
-        return torch.tensor([1.0 if head == "retweet" else 0.3 for head in self.heads]).to(
-            self.network.device()
-        )
+        weights = [1.0 if head == "retweet" else 0.3 for head in self.heads]
+        return torch.tensor(weights).to(self.network.device())
 
-    def _optimizer(
-        self, steps: int, warmup: float
-    ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-        settings, text = self.recipe.training, self.recipe.model.text
-        pretrained = isinstance(text, Transformer) and bool(text.source)
-        rate = settings.finetune_learning_rate if pretrained else settings.text_learning_rate
-        mine = [p for p in self.network.text.parameters() if p.requires_grad]
-        of_text = {id(p) for p in self.network.text.parameters()}
-        others = [p for p in self.network.parameters() if id(p) not in of_text]
-        groups = [{"params": others, "lr": settings.learning_rate}]
-        if mine:
-            groups.append({"params": mine, "lr": rate})
-        optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
-        rise = max(int(steps * warmup), 1)
-
-        def factor(step: int) -> float:
-            if step < rise:
-                return (step + 1) / rise
-            return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1)))
-
-        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-
-    def _fit_scales(self, rows: NDArray[np.int64]) -> None:
+    def _fit_scales(self, rows: slice) -> None:
         """Learn the scales of features from a sample spread over the training exposures."""
-        chosen = self.dataset.exposures[rows[:: max(len(rows) // 100_000, 1)]]
+        step = max((rows.stop - rows.start) // 100_000, 1)
+        chosen = self.dataset.exposures[rows.start : rows.stop : step]
         parts = [chosen[start : start + _CHUNK] for start in range(0, len(chosen), _CHUNK)]
         pairs = np.concatenate([pair_inputs(self.dataset, self.terms, part) for part in parts])
-        tweets = self.dataset.tweets[np.unique(chosen["tweet"])]
-        users = self.dataset.users[np.unique(chosen["user"])]
         self.network.fit_scales(
             torch.from_numpy(pairs),
-            torch.from_numpy(np.ascontiguousarray(tweets["features"])),
-            users["snapshot"]["stats"],
+            torch.from_numpy(
+                np.ascontiguousarray(self.dataset.tweets["features"][np.unique(chosen["tweet"])])
+            ),
+            self.dataset.users["snapshot"]["stats"][np.unique(chosen["user"])],
         )
 
-    def _start_at_base_rates(self, rows: NDArray[np.int64]) -> None:
+    def _start_at_base_rates(self, rows: slice) -> None:
         """Begin where a model without features ends, or the first steps are spent on learning the rates."""
-        targets = targets_of(self.dataset.exposures[rows[:100_000]], self.heads, self.network.device())
-        rates = targets.rates.unsqueeze(1)
-        weights = torch.where(targets.labels.any(1, keepdim=True), 1.0, 1.0 / rates) * targets.known
-        mean = ((targets.labels * weights).sum(0) / weights.sum(0).clamp_min(1.0)).clamp(1e-6, 0.5)
-        self.network.start_at(mean.logit())
+        some = slice(rows.start, min(rows.stop, rows.start + 100_000))
+        targets = targets_of(self.dataset.exposures[some], self.heads, self.network.device())
+        totals = targets.weights.sum(0).clamp_min(1.0)
+        self.network.start_at(((targets.labels * targets.weights).sum(0) / totals).clamp(1e-6, 0.5).logit())
+
+    def _save(self, path: Path, stand: Stand, optimizer: Optimizer) -> None:
+        random = self.processes.gather(_random_state(self.network.device()))
+        if not self.processes.first:
+            return
+        self.curves.flush()
+        tensors = _named("network", self.network.state_dict())
+        tensors |= _named("best", self._best) | _named("text", self._text)
+        for i, state in optimizer.state_dict()["state"].items():
+            tensors |= _named(f"optimizer.{i}", state)
+        for i, states in enumerate(random):
+            tensors |= _named(f"random.{i}", states)
+        save(path, stand, tensors)
+
+    def _restore(self, path: Path, optimizer: Optimizer) -> Stand:
+        stand, tensors = load(path)
+        self._best, self._text = _within("best", tensors), _within("text", tensors)
+        weights = _within("network", tensors)
+        self.network.load_state_dict(weights)
+        if self._text and stand.step:
+            # Histories are encoded as the epoch found the encoder.
+            self.network.text.load_state_dict(self._text)
+            self._refresh()
+            self.network.load_state_dict(weights)
+        of_optimizer: dict[int, dict[str, Tensor]] = {}
+        for name, value in _within("optimizer", tensors).items():
+            i, _, kind = name.partition(".")
+            of_optimizer.setdefault(int(i), {})[kind] = value
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": of_optimizer, "param_groups": groups})
+        _set_random_state(_within(f"random.{self.processes.index}", tensors), self.network.device())
+        return stand
+
+
+class _Forward(nn.Module):
+    """Logits of exposures as one call, which is what gradients of several processes are tied to."""
+
+    def __init__(self, loop: Loop) -> None:
+        super().__init__()
+        self.network = loop.network
+        self._loop = loop
+        device = loop.network.device()
+        wanted = loop.recipe.training.precision
+        if wanted == "auto":
+            self._half = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        else:
+            self._half = wanted == "bfloat16"
+
+    def forward(self, exposures: NDArray[np.void]) -> Tensor:
+        """Logits float32 [n, heads] of EXPOSURE rows [n]."""
+        loop = self._loop
+        with torch.autocast(loop.network.device().type, torch.bfloat16, enabled=self._half):
+            logits = logits_of(loop.network, loop.bank, loop.terms, loop.dataset, exposures)
+        return logits.float()
 
 
 def predict(
-    network: Network,
-    bank: Bank,
-    terms: TermTable,
-    dataset: Dataset,
-    rows: slice,
+    network: Network, bank: Bank, terms: TermTable, dataset: Dataset, rows: slice
 ) -> NDArray[np.float32]:
-    """Logits [n, heads] of a range of exposures."""
-    bank.start_epoch(network)
+    """Logits [n, heads] of a range of exposures, with the bank as it is."""
     network.eval()
-    parts = []
+    parts = [np.zeros((0, network.heads), np.float32)]
     with torch.inference_mode():
         for start in range(rows.start, rows.stop, _CHUNK):
             exposures = dataset.exposures[start : min(start + _CHUNK, rows.stop)]
             parts.append(logits_of(network, bank, terms, dataset, exposures).cpu().numpy())
-    return np.concatenate(parts) if parts else np.zeros((0, network.heads), np.float32)
+    return np.concatenate(parts)
+
+
+def _not_a_number(step: int) -> RecipeError:
+    return RecipeError(f"the loss is not a number after {step} steps: choose a lower learning rate")
+
+
+def _learns(module: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in module.parameters())
 
 
 def _copy(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": value for name, value in tensors.items()}
+
+
+def _within(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{prefix}."
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+
+
+def _random_state(device: torch.device) -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)

@@ -147,7 +147,18 @@ class TrainingConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     patience: Annotated[
         Size, Meta(description="Stop after this many epochs without a better held-out loss.")
     ] = 2
-    batch: Annotated[Size, Meta(description="Exposures in a step.")] = 1024
+    batch: Annotated[Size, Meta(description="Exposures in a step, of all processes together.")] = 1024
+    accumulate: Annotated[
+        Size,
+        Meta(description="Parts of a step that are computed one after the other, for less memory."),
+    ] = 1
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        Meta(description="Of the forward pass; auto: bfloat16 on a GPU that has it."),
+    ] = "auto"
+    checkpoint_minutes: Annotated[
+        float, Meta(ge=0, description="Between checkpoints; there is one after each epoch as well.")
+    ] = 10.0
     learning_rate: Annotated[
         float, Meta(gt=0, description="Peak of AdamW, for all but the text encoder.")
     ] = 1e-3

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.dataset import EXPOSURE, READER, TWEET, UNKNOWN, USER, Dataset, DatasetWriter
+from models.dataset import EXPOSURE, READER, TWEET, UNKNOWN, USER, Dataset, DatasetWriter, finished
 from models.events import HEADS, Engagement, Follow, Profile, Tweet, User
 from models.features import pair_features, tweet_features
 from models.histories import snapshots
@@ -82,10 +82,18 @@ def replay(log: EventLog, exposures: Table, out: Path, progress: Progress = sile
         while waiting is not None:
             state.expose(waiting)
             waiting = next(shown, None)
+            done += 1
+            if not done % 1024:
+                phase.to(min(done, total))
         state.flush()
         writer.finish({"skipped": dict(state.skipped + exposures.rejected), "rejected": _plain(log.rejected)})
     phase.to(total)
     return Dataset(out)
+
+
+def replayed(log: EventLog, exposures: Table, out: Path, progress: Progress = silent) -> Dataset:
+    """The dataset of folder `out`, if a replay ever finished there, else `replay`'s."""
+    return Dataset(out) if finished(out) else replay(log, exposures, out, progress)
 
 
 class _Replay:

@@ -5,32 +5,34 @@ Knows nothing of terminals (see `models.progress`) or of the stream.
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from models.batches import targets_of
 from models.bundle import Bundle, BundleConfig
 from models.calibrate import fit_curve
-from models.calibration import Curve
 from models.card import model_card
-from models.dataset import UNKNOWN, Dataset, sampling_weights
-from models.events import HEADS
+from models.curves import Curves
+from models.dataset import Dataset
 from models.log import EventLog, LogError, Table, choose_exposures, open_exposures
-from models.loop import Loop, predict
+from models.loop import Loop
 from models.metrics import Scores, scores
-from models.network import Network, pick_device
+from models.network import Network
+from models.processes import Processes
 from models.progress import Progress, silent
 from models.recipe import Bag, ModelConfig, Recipe
-from models.replay import replay
+from models.replay import replayed
 from models.text.bank import Bank, FrozenBank, LiveBank, RefreshedBank, TermTable, TokenTable
 from models.text.cache import TextCache, default_cache
 from models.text.encode import encoder_fingerprint
-from models.text.prepare import SAMPLE, Prepared, freeze, prepare_text
+from models.text.prepare import SAMPLE, freeze, prepare_text
 from models.text.terms import learn_weights
+from models.text.tokens import Tokens
+from models.unfinished import CHECKPOINT, Mark, unfinished, unfinished_folder
 
 
 @dataclass(slots=True, frozen=True)
@@ -44,6 +46,8 @@ class TrainResult:
     seconds: float
     held_out: dict[str, Scores]
     skipped: dict[str, int]
+    #: Whether this process is the one that reports, of those that trained together.
+    first: bool = True
 
 
 def train(
@@ -55,27 +59,50 @@ def train(
     exposures: Path | None = None,
     cache: Path | None = None,
     device: str = "auto",
+    resume: bool = False,
+    logs: Path | None = None,
 ) -> TrainResult:
     """Train on the log's `exposures_train` (or its only exposures) and write a bundle to `out`.
 
-    `cache` keeps the text vectors of frozen encoders (default: `default_cache()`). Raises `LogError` where
-    the log can't be used, `RecipeError` where the recipe can't.
+    `cache` keeps the text vectors of frozen encoders (default: `default_cache()`), `logs` the curves for
+    TensorBoard (default: `out`/logs). With `resume`, a training that was cut off goes on where its last
+    checkpoint is. Under `torchrun` or `accelerate launch` every process calls this with the same arguments;
+    the first one writes. Raises `LogError` where the log can't be used, `RecipeError` where the recipe can't,
+    `CheckpointError` where there is nothing to go on with or `out` is taken.
     """
     start = time.monotonic()
     recipe = recipe or Recipe()
-    torch.set_num_threads(recipe.training.threads or os.cpu_count() or 1)
+    processes = Processes(device)
+    torch.set_num_threads(processes.threads(recipe.training.threads))
+    progress = progress if processes.first else silent
     events = EventLog(log)
     table = open_exposures(exposures) if exposures else training_exposures(events)
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".training-", dir=out) as folder:
-        work = Path(folder)
-        dataset = replay(events, table, work / "dataset", progress)
-        bundle, epochs, held_out = fit(dataset, recipe, work, progress, cache or default_cache(), device)
-    bundle.metrics = {"held_out": {head: figures.plain() for head, figures in held_out.items()}}
-    fingerprint = bundle.save_pretrained(out, model_card(bundle.config, bundle.metrics))
-    seconds = time.monotonic() - start
-    heads = tuple(bundle.config.heads)
-    return TrainResult(out, fingerprint, heads, epochs, seconds, held_out, dataset.info["skipped"])
+    with ExitStack() as stack:
+        if processes.first:
+            files = [each.path for each in (*events.tables.values(), table)]
+            mark = Mark.of(recipe, files, processes.count)
+            stack.enter_context(unfinished(out, mark, resume=resume))
+        folder = unfinished_folder(out)
+        with processes.first_before_others():
+            dataset = replayed(events, table, folder / "dataset", progress)
+        curves = stack.enter_context(Curves((logs or out / "logs") if processes.first else None))
+        bundle, epochs, held_out = fit(
+            dataset, recipe, folder, progress, cache or default_cache(), processes=processes, curves=curves
+        )
+        processes.wait()
+        bundle.metrics = {"held_out": {head: figures.plain() for head, figures in held_out.items()}}
+        if processes.first:
+            bundle.save_pretrained(out, model_card(bundle.config, bundle.metrics))
+    return TrainResult(
+        bundle=out,
+        fingerprint=bundle.fingerprint,
+        heads=tuple(bundle.config.heads),
+        epochs=epochs,
+        seconds=time.monotonic() - start,
+        held_out=held_out,
+        skipped=dataset.info["skipped"],
+        first=processes.first,
+    )
 
 
 def training_exposures(log: EventLog) -> Table:
@@ -84,9 +111,21 @@ def training_exposures(log: EventLog) -> Table:
 
 
 def fit(
-    dataset: Dataset, recipe: Recipe, work: Path, progress: Progress, cache: Path, device: str = "auto"
+    dataset: Dataset,
+    recipe: Recipe,
+    work: Path,
+    progress: Progress,
+    cache: Path,
+    device: str = "auto",
+    *,
+    processes: Processes | None = None,
+    curves: Curves | None = None,
 ) -> tuple[Bundle, int, dict[str, Scores]]:
-    """Train on a replayed dataset; returns the bundle, the epochs taken and held-out figures by head."""
+    """Train on a replayed dataset; returns the bundle, the epochs taken and held-out figures by head.
+
+    What folder `work` has of this very training is used: see `models.unfinished`.
+    """
+    processes = processes or Processes(device)
     training = recipe.training
     n = len(dataset.exposures)
     tail = slice(n - int(n * training.held_out), n)
@@ -96,32 +135,44 @@ def fit(
             f"{n - int(n * training.held_out)} exposures to train on, but not both retweeted and not "
             "retweeted ones among them: nothing can be learned"
         )
-    torch.manual_seed(training.seed)
-    sample = _sample(dataset)
-    prepared = prepare_text(recipe.model, sample, training.seed)
-    network = Network(recipe.model, len(heads), prepared.tokens.size, prepared.architecture)
-    if prepared.weights:
-        network.text.load_state_dict(prepared.weights)
+    with processes.first_before_others():
+        bundle = _untrained(dataset, recipe, heads, work / "untrained")
+        network, tokens = bundle.network.to(processes.device), bundle.tokens
+        bank = _bank(dataset, recipe.model, network, tokens, work, cache, progress, processes.index)
     freeze(network.text, recipe.model.text)
-    texts = [text if isinstance(text, str) else prepared.tokens.text_of(text) for text in sample]
-    network.term_weights.copy_(torch.from_numpy(learn_weights(texts)))
-    network.to(pick_device(device))
-    bank = _bank(dataset, recipe.model, network, prepared, work, cache, progress)
-    terms = TermTable.of(dataset, prepared.tokens, network.term_weights.cpu().numpy())
-    loop = Loop(network, bank, terms, dataset, heads, recipe, progress)
-    epochs = loop.run(slice(0, tail.start), tail)
-    exposures = dataset.exposures[tail]
-    logits = predict(network, bank, terms, dataset, tail)
-    curves: dict[str, Curve] = {}
+    terms = TermTable.of(dataset, tokens, network.term_weights.cpu().numpy())
+    torch.manual_seed(training.seed + processes.index)
+    loop = Loop(
+        network, bank, terms, dataset, heads, recipe, progress, processes, curves or Curves(None), work
+    )
+    epochs = loop.run(slice(0, tail.start), tail, work / CHECKPOINT)
+    logits = loop.logits(tail)
     held_out: dict[str, Scores] = {}
+    targets = targets_of(dataset.exposures[tail], heads, torch.device("cpu"))
     for i, head in enumerate(heads):
-        labels = exposures["labels"][:, HEADS.index(head)]
-        known = labels != UNKNOWN
-        weights = sampling_weights(exposures[known])
-        curves[head] = fit_curve(training.calibration, logits[known, i], labels[known] == 1, weights)
-        held_out[head] = scores(labels[known] == 1, curves[head].probabilities(logits[known, i]), weights)
-    config = BundleConfig(heads=heads, recipe=recipe, architecture=network.text.architecture)
-    return Bundle(config, network, prepared.tokens, curves), epochs, held_out
+        weights = targets.weights[:, i].numpy()
+        known = weights > 0
+        labels, weights = targets.labels[known, i].numpy() == 1, weights[known]
+        curve = fit_curve(training.calibration, logits[known, i], labels, weights)
+        bundle.calibration[head] = curve
+        held_out[head] = scores(labels, curve.probabilities(logits[known, i]), weights)
+    return bundle, epochs, held_out
+
+
+def _untrained(dataset: Dataset, recipe: Recipe, heads: list[str], folder: Path) -> Bundle:
+    """A bundle to begin with, kept so that all processes, and whoever goes on, begin with the same."""
+    if not (folder / "manifest.json").exists():
+        torch.manual_seed(recipe.training.seed)
+        sample = _sample(dataset)
+        prepared = prepare_text(recipe.model, sample, recipe.training.seed)
+        network = Network(recipe.model, len(heads), prepared.tokens.size, prepared.architecture)
+        if prepared.weights:
+            network.text.load_state_dict(prepared.weights)
+        texts = [text if isinstance(text, str) else prepared.tokens.text_of(text) for text in sample]
+        network.term_weights.copy_(torch.from_numpy(learn_weights(texts)))
+        config = BundleConfig(heads=heads, recipe=recipe, architecture=network.text.architecture)
+        Bundle(config, network, prepared.tokens, {}).save_pretrained(folder)
+    return Bundle.from_pretrained(folder)
 
 
 def _sample(dataset: Dataset) -> list[str | list[int]]:
@@ -134,18 +185,18 @@ def _bank(
     dataset: Dataset,
     model: ModelConfig,
     network: Network,
-    prepared: Prepared,
+    tokens: Tokens,
     work: Path,
     cache: Path,
     progress: Progress,
+    process: int,
 ) -> Bank:
-    tokens = prepared.tokens
     if model.text.frozen:
         name = encoder_fingerprint(network.text, tokens, fast=True)
         # A bag's embeddings are those of this log: nobody would ask for their vectors again.
         folder = work / "vectors" if isinstance(model.text, Bag) else cache
         return FrozenBank(dataset, tokens, network, TextCache(folder, name, network.text.width), progress)
-    table = TokenTable(dataset, tokens, work / "tokens.bin", progress)
+    table = TokenTable(dataset, tokens, work / f"tokens-{process}.bin", progress)
     if isinstance(model.text, Bag):
         return LiveBank(table, tokens)
     return RefreshedBank(table, tokens, network.text.width, progress)

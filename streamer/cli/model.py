@@ -75,6 +75,12 @@ def recipe_of(
 @click.option("--batch", type=click.IntRange(min=1), help="Exposures in a step.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of initialisation and order.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--resume", is_flag=True, help="Go on with a training into the same folder that was cut off.")
+@click.option(
+    "--logs",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for TensorBoard's curves.  [default: OUT/logs]",
+)
 @json_option
 def train(
     log: Path,
@@ -87,12 +93,17 @@ def train(
     batch: int | None,
     seed: int | None,
     device: str,
+    resume: bool,
+    logs: Path | None,
     out: Output,
 ) -> None:
     """Train on the event log LOG and write a bundle: everything a worker needs, in one folder.
 
     The log is replayed first, so that each exposure sees what was known when it happened, through the same
     functions as the stream. A head (retweet, like, reply, quote) without labels is left out.
+
+    On several GPUs: [cyan]torchrun --nproc-per-node gpu -m streamer.cli train ...[/], or accelerate launch. A
+    training that was cut off goes on with --resume as if nothing had happened.
 
     A baseline (--model) learns retweets from the same exposures; of the recipe it takes the seed, the
     held-out share, the calibration and the threads. `streamer evaluate --compare` sets it beside a bundle.
@@ -104,11 +115,15 @@ def train(
         if kind == "network":
             from models.train import train as train_bundle
 
-            result = train_bundle(log, folder, chosen, show, exposures=exposures, device=device)
+            result = train_bundle(
+                log, folder, chosen, show, exposures=exposures, device=device, resume=resume, logs=logs
+            )
         else:
             from models.baselines.train import train_baseline
 
             result = train_baseline(log, folder, kind, show, exposures=exposures, training=chosen.training)
+    if not result.first:
+        return
     held_out = {head: figures.plain() for head, figures in result.held_out.items()}
     out.json(
         {
