@@ -16,9 +16,8 @@ from models.dataset import UNKNOWN, Dataset, sampling_weights
 from models.events import HEADS
 from models.histories import histories, reader_terms
 from models.network import Network
-from models.state.vector import HISTORY_TERMS
 from models.text.bank import Bank, TermTable
-from models.text.terms import coverage
+from models.text.coverage import HISTORY_TERMS, asked, coverage, sketch
 
 
 class Targets(NamedTuple):
@@ -35,10 +34,11 @@ class Targets(NamedTuple):
 def pair_inputs(dataset: Dataset, terms: TermTable, exposures: NDArray[np.void]) -> NDArray[np.float32]:
     """What the ranker knows of EXPOSURE rows [n] beside vectors: `pair_features` and `coverage` [n, e]."""
     users, user_of = np.unique(exposures["user"], return_inverse=True)
+    tweets, tweet_of = np.unique(exposures["tweet"], return_inverse=True)
     readers = dataset.users[users]
     items = terms.rows[readers["rows"], :HISTORY_TERMS]
-    known = reader_terms(readers["snapshot"], items).reshape(len(users), -1)
-    covered = coverage(terms.rows[exposures["tweet"]], known[user_of], terms.weights)
+    sketches = sketch(reader_terms(readers["snapshot"], items))
+    covered = coverage(asked(terms.rows[tweets], terms.weights), tweet_of, sketches, user_of)
     return np.concatenate([exposures["features"], covered], axis=1)
 
 

@@ -26,8 +26,8 @@ from models.progress import Phase, Progress, silent
 from models.replay import replay
 from models.segments import segments
 from models.serving import ServingModel
-from models.state.vector import HISTORY_TERMS
 from models.text.bank import TermTable, texts_of
+from models.text.coverage import HISTORY_TERMS
 
 _TEXTS = 2_048
 _PAIRS = 65_536

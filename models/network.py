@@ -33,7 +33,7 @@ class Network(nn.Module):
         self.user = UserTower(config.user, config.tweet, self.tweet.author)
         self.term_weights: Tensor  # of `models.text.terms`
         self.register_buffer("term_weights", torch.zeros(BUCKETS))
-        self.ranker = Ranker(config.ranker, config.tweet.dimensions, heads)
+        self.ranker = Ranker(config.ranker, config.tweet.dimensions, config.user.interest_width, heads)
 
     def users(self, histories: Histories) -> UserVectors:
         """User vectors of a batch of histories."""

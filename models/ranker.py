@@ -11,19 +11,20 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, normalize
+from torch.nn.functional import hardswish, normalize
 
 from models.features import PAIR_FEATURES
 from models.piecewise import PiecewiseLinear
 from models.recipe import RankerConfig
-from models.text.terms import COVERAGE
+from models.text.coverage import COVERAGE
 
-#: Similarities to a user's interests that join the pair features: largest, soft maximum, mean.
+#: Similarities to a user's interests that join the pair features: largest, mean, and what lies between,
+#: the power mean of order 4 of those above 0.
 SIMILARITIES = 3
 
 
 class TweetSide(NamedTuple):
-    """What the ranker needs of tweets: the vectors [n, d], `B·t` [n, h] and unit queries [n, d]."""
+    """What the ranker needs of tweets: the vectors [n, d], `B·t` [n, h] and unit queries [n, w]."""
 
     vector: Tensor
     projected: Tensor
@@ -33,7 +34,7 @@ class TweetSide(NamedTuple):
 class Ranker(nn.Module):
     """See the module."""
 
-    def __init__(self, config: RankerConfig, dimensions: int, heads: int) -> None:
+    def __init__(self, config: RankerConfig, dimensions: int, interest_width: int, heads: int) -> None:
         super().__init__()
         width = config.hidden
         self.features = PiecewiseLinear(len(PAIR_FEATURES) + len(COVERAGE))
@@ -41,8 +42,7 @@ class Ranker(nn.Module):
         self.b = nn.Linear(dimensions, width, bias=False)
         self.c = nn.Linear(dimensions, width, bias=False)
         self.d = nn.Linear(self.features.width + SIMILARITIES, width, bias=False)
-        self.query = nn.Linear(dimensions, dimensions, bias=False)
-        self.sharpness = nn.Parameter(torch.tensor(2.0))
+        self.query = nn.Linear(dimensions, interest_width, bias=False)
         self.middle = nn.Linear(width, config.hidden_last)
         self.heads = nn.Linear(config.hidden_last, heads)
         self.dropout = nn.Dropout(config.dropout)
@@ -72,21 +72,21 @@ class Ranker(nn.Module):
         close = self.similarities(interests, filled, tweet.query)
         e = torch.cat([self.features(features), close], dim=-1)
         z = projected + tweet.projected + self.c(vector * tweet.vector) + self.d(e)
-        z = self.dropout(gelu(z))
-        out: Tensor = self.heads(gelu(self.middle(z)))
+        z = self.dropout(hardswish(z))
+        out: Tensor = self.heads(hardswish(self.middle(z)))
         return out
 
     def similarities(self, interests: Tensor, filled: Tensor, query: Tensor) -> Tensor:
-        """Largest, soft-maximum and mean similarity [n, 3] of queries [n, d] to interests [n, k, d].
+        """SIMILARITIES [n, 3] of queries [n, w] to interests [n, k, w], of which `filled` [n] count.
 
         0 for users without interests.
         """
-        close = torch.einsum("nkd,nd->nk", interests, query)
+        close = torch.einsum("nkw,nw->nk", interests, query)
         live = torch.arange(close.shape[1], device=close.device) < filled.unsqueeze(1)
         count = filled.clamp_min(1).to(close.dtype)
-        sharpness = self.sharpness.exp()
-        soft = torch.logsumexp((close * sharpness).masked_fill(~live, -1e4), 1) - count.log()
-        out = torch.stack(
-            [close.masked_fill(~live, -1.0).amax(1), soft / sharpness, (close * live).sum(1) / count], dim=1
-        )
+        close = close * live
+        power = (close.clamp_min(0.0) ** 4).sum(1) / count
+        largest = close.masked_fill(~live, -8.0).amax(1)
+        # The root's slope at 0 has no bound: near it, the power mean starts at 0.056.
+        out = torch.stack([largest, close.sum(1) / count, (power + 1e-5) ** 0.25], dim=1)
         return torch.where(filled.unsqueeze(1) > 0, out, 0.0)

@@ -107,10 +107,10 @@ class Attention(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
 
     layers: Annotated[Size, Meta(description="Attention blocks.")] = 1
     heads: Annotated[Size, Meta(description="Attention heads; must divide the tweet vector's length.")] = 4
-    interests: Annotated[Size, Meta(description="Interest vectors a user has.")] = 32
-    interest_kind: Annotated[
-        Literal["items", "codes"], Meta(description="The last engaged tweets, or learned attention codes.")
-    ] = "items"
+    interests: Annotated[int, Meta(ge=1, le=255, description="Engaged tweets kept to compare with.")] = 32
+    interest_width: Annotated[
+        int, Meta(ge=2, le=1024, multiple_of=2, description="Numbers, of 4 bits, kept of each of them.")
+    ] = 16
     dropout: Annotated[Rate, Meta(description="Dropout while training.")] = 0.2
     item_dropout: Annotated[Rate, Meta(description="Engagements left out while training.")] = 0.1
 
@@ -121,8 +121,8 @@ UserConfig = Attention
 class RankerConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """How a user vector, a tweet vector and their pair features become probabilities."""
 
-    hidden: Annotated[Size, Meta(description="Width of the joint layer.")] = 128
-    hidden_last: Annotated[Size, Meta(description="Width of the layer before the heads.")] = 64
+    hidden: Annotated[Size, Meta(description="Width of the joint layer.")] = 64
+    hidden_last: Annotated[Size, Meta(description="Width of the layer before the heads.")] = 32
     dropout: Annotated[Rate, Meta(description="Dropout while training.")] = 0.3
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import torch
@@ -19,45 +18,16 @@ from models.events import Profile, Tweet
 from models.features import tweet_features
 from models.histories import histories, reader_terms, snapshots
 from models.network import pick_device
+from models.rounding import INTEREST, VECTOR, pack
+from models.scorer import UserRows, make_scorer
 from models.state.keys import short_key
 from models.state.tweet import TweetRecord
 from models.state.user import HISTORY, UserState
-from models.state.vector import HABITS, HISTORY_TERMS, habits_of, vector_dtype
+from models.state.vector import habits_of, vector_dtype
+from models.text.coverage import HISTORY_TERMS, asked, sketch
 from models.text.encode import encode_rows
-from models.text.terms import Terms, coverage, terms_of
+from models.text.terms import Terms, terms_of
 from models.text.tokens import Tokens
-
-#: Pairs scored at once: 2,048 keep the gathered interests (2,048 x 32 x 64 float32, 16 MB) near the cache.
-_CHUNK: Final = 2_048
-
-
-class UserRows:
-    """Users ready to be scored, in slots of memory: `A·u`, u, interests, habits, terms, keys."""
-
-    def __init__(self, capacity: int, model: ServingModel) -> None:
-        width = model.bundle.config.model.ranker.hidden
-        d, k, device = model.dimensions, model.interests, model.device
-        self.projected = torch.zeros(capacity, width, device=device)
-        self.vectors = torch.zeros(capacity, d, device=device)
-        self.interests = torch.zeros(capacity, k, d, dtype=torch.float16, device=device)
-        self.filled = torch.zeros(capacity, dtype=torch.int64, device=device)
-        self.habits = np.zeros(capacity, HABITS)
-        self.terms = np.zeros((capacity, HISTORY * HISTORY_TERMS), np.uint16)
-        self.keys = np.zeros(capacity, np.uint32)
-        self._model = model
-
-    def set(self, slots: NDArray[np.intp], records: NDArray[np.void], keys: NDArray[np.uint32]) -> None:
-        """Put `user_vectors` records [n] of users with short keys [n] into slots [n]."""
-        at = torch.from_numpy(np.asarray(slots, np.int64)).to(self.vectors.device)
-        vectors = self._model.tensor(records["vector"].astype(np.float32))
-        with torch.inference_mode():
-            self.projected[at] = self._model.bundle.network.ranker.user(vectors)
-        self.vectors[at] = vectors
-        self.interests[at] = self._model.tensor(records["interests"].copy())
-        self.filled[at] = self._model.tensor(records["filled"].astype(np.int64))
-        self.habits[slots] = records["habits"]
-        self.terms[slots] = records["terms"].reshape(len(slots), -1)
-        self.keys[slots] = keys
 
 
 class ServingModel:
@@ -71,9 +41,10 @@ class ServingModel:
         self.fingerprint = bundle.fingerprint
         self.heads = tuple(bundle.config.heads)
         self.dimensions = bundle.config.model.tweet.dimensions
-        self.interests = bundle.config.model.user.interests
-        self.user_dtype = vector_dtype(self.dimensions, self.interests)
+        user = bundle.config.model.user
+        self.user_dtype = vector_dtype(self.dimensions, user.interests, user.interest_width)
         self.term_weights = bundle.network.term_weights.cpu().numpy()
+        self._scorer = make_scorer(bundle.network, self.device)
         self.cold: NDArray[np.void] = self.user_vectors([UserState()], {})
 
     @classmethod
@@ -167,15 +138,15 @@ class ServingModel:
             result = self.bundle.network.users(batch)
         out = np.zeros(len(users), self.user_dtype)
         out["habits"] = habits_of(users["stats"])
-        out["vector"] = result.vector.cpu().numpy()
-        out["interests"] = result.interests.cpu().numpy()
+        out["vector"] = VECTOR.codes(result.vector)
+        out["interests"] = pack(INTEREST.codes(result.interests))
         out["filled"] = result.filled.cpu().numpy()
-        out["terms"][:, : terms.shape[1]] = reader_terms(users, terms)
+        out["sketch"] = sketch(reader_terms(users, terms))
         return out
 
     def user_rows(self, capacity: int) -> UserRows:
         """Room for `capacity` users."""
-        return UserRows(capacity, self)
+        return self._scorer.rows(capacity)
 
     def score(
         self,
@@ -190,22 +161,14 @@ class ServingModel:
 
         `tweets` are vectors [t, d], `terms` theirs [t, TERMS]; `features` are `pair_features` [n, e].
         """
-        logits = np.empty((len(slots), len(self.heads)), np.float32)
-        ranker = self.bundle.network.ranker
-        with torch.inference_mode():
-            side = ranker.tweet(self.tensor(np.asarray(tweets, np.float32)))
-            for start in range(0, len(slots), _CHUNK):
-                part = slice(start, start + _CHUNK)
-                tweet, user = self.tensor(tweet_index[part]), self.tensor(slots[part])
-                covered = coverage(terms[tweet_index[part]], rows.terms[slots[part]], self.term_weights)
-                logits[part] = ranker.pair(
-                    rows.projected[user],
-                    rows.vectors[user],
-                    rows.interests[user].float(),
-                    rows.filled[user],
-                    type(side)(*(values[tweet] for values in side)),
-                    self.tensor(np.concatenate([features[part], covered], axis=1)),
-                ).cpu()
+        logits = self._scorer.logits(
+            np.asarray(tweets, np.float32),
+            asked(terms, self.term_weights),
+            tweet_index,
+            rows,
+            slots,
+            features,
+        )
         return self.calibrate(logits)
 
     def calibrate(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, normalize, pad, scaled_dot_product_attention
+from torch.nn.functional import gelu, linear, normalize, pad, scaled_dot_product_attention
 
 from models.features import PROFILE_FEATURES, TWEET_FEATURES
 from models.piecewise import PiecewiseLinear
 from models.recipe import TweetConfig, UserConfig
+from models.rounding import INTEREST, VECTOR
 from models.state.decay import ACTIONS, DAY
 from models.state.user import HISTORY, WORD_BUCKETS
 
@@ -73,7 +74,7 @@ class Histories(NamedTuple):
 
 
 class UserVectors(NamedTuple):
-    """`vector` [n, d], `interests` [n, k, d] of which the first `filled` int64 [n] count."""
+    """`vector` [n, d], `interests` [n, k, w] of which the first `filled` int64 [n] count; all rounded."""
 
     vector: Tensor
     interests: Tensor
@@ -126,10 +127,8 @@ class UserTower(nn.Module):
             AttentionBlock(d, config.heads, config.dropout) for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(d)
-        self.interest = nn.Linear(d, d, bias=False)
+        self.interest = nn.Linear(d, config.interest_width, bias=False)
         self.gate = nn.Linear(d, 1)
-        if config.interest_kind == "codes":
-            self.codes = nn.Parameter(torch.randn(config.interests, d) * d**-0.5)
 
     def forward(self, users: Histories, author: Tensor) -> UserVectors:
         """`author` [n, m, a] are the items' author embeddings."""
@@ -147,23 +146,22 @@ class UserTower(nn.Module):
         for block in self.blocks:
             x = block(x, seen)
         x = self.norm(x)
-        interests, filled = self._interests(users.vectors, context, x[:, 1:], mask)
-        return UserVectors(x[:, 0], interests, filled)
+        interests, filled = self._interests(users.vectors, context, mask)
+        return UserVectors(VECTOR.rounded(x[:, 0]), interests, filled)
 
-    def _interests(self, vectors: Tensor, context: Tensor, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def _interests(self, vectors: Tensor, context: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         k = self.config.interests
-        if self.config.interest_kind == "codes":
-            weights = (x @ self.codes.T).masked_fill(~mask.unsqueeze(-1), -1e4).softmax(1)  # [n, m, k]
-            pooled = normalize(self.interest(weights.transpose(1, 2) @ vectors), dim=-1)
-            filled = mask.any(1) * k
-        else:
-            # How much an item's similarity counts depends on its action, age and place.
-            weight = torch.sigmoid(self.gate(context) + 2.0)
-            pooled = normalize(self.interest(vectors), dim=-1) * weight
-            # Items that count come first, so that `filled` can say how many there are.
-            order = torch.argsort((~mask).to(torch.int8), dim=1, stable=True)[:, :k]
-            pooled = torch.gather(pooled, 1, order.unsqueeze(-1).expand(-1, -1, pooled.shape[-1]))
-            pooled = pad(pooled, (0, 0, 0, k - pooled.shape[1]))
-            filled = mask.sum(1).clamp_max(k)
+        if not self.training:
+            # In float64 no number comes so near to an edge of the grid that a batch's shape decides.
+            vectors, context = vectors.double(), context.double()
+        # How much an item's similarity counts depends on its action, age and place.
+        gate = linear(context, self.gate.weight.to(context), self.gate.bias.to(context))
+        weight = torch.sigmoid(gate + 2.0)
+        items = normalize(linear(vectors, self.interest.weight.to(vectors)), dim=-1) * weight
+        # Items that count come first, so that `filled` can say how many there are.
+        order = torch.argsort((~mask).to(torch.int8), dim=1, stable=True)[:, :k]
+        items = torch.gather(items, 1, order.unsqueeze(-1).expand(-1, -1, items.shape[-1]))
+        items = pad(items, (0, 0, 0, k - items.shape[1]))
+        filled = mask.sum(1).clamp_max(k)
         live = torch.arange(k, device=mask.device) < filled.unsqueeze(1)
-        return pooled * live.unsqueeze(-1), filled
+        return INTEREST.rounded(items * live.unsqueeze(-1)).float(), filled

@@ -13,7 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.serving import ServingModel, UserRows
+from models.scorer import UserRows
+from models.serving import ServingModel
 from models.state.keys import short_key
 from models.state.stores import UserVectorStore
 from models.state.vector import decode

@@ -1,7 +1,8 @@
-"""The telling words of a text, as hashed terms, and how many of them a reader's history has.
+"""The telling words of a text, as hashed terms.
 
 Vectors blur names, places and hashtags that one text in a thousand has; whether a reader engaged with the
-very same words before was worth 3 points of RCE on a real log, beside vectors. Knows nothing of networks.
+very same words before (`models.text.coverage`) is worth 3 points of RCE on a real log, beside vectors.
+Knows nothing of readers or of networks.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ Terms = NDArray[np.uint16]
 
 #: Words are hashed into 1..BUCKETS-1; 4,096 buckets lose half of the gain, 65,536 nothing.
 BUCKETS: Final = 1 << 16
-COVERAGE: Final = ("terms_known", "terms_count", "terms_best", "terms_repeated")
 
 _WORD: Final = re.compile(r"[#@]?\w+")
 #: Words in more of the texts than this say nothing.
@@ -49,29 +49,6 @@ def terms_of(texts: Sequence[str], weights: NDArray[np.float32]) -> Terms:
         kept = found[order][weight[order] > 0]
         row[: len(kept)] = kept
     return out
-
-
-def coverage(terms: Terms, readers: Terms, weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How the terms [n, TERMS] of tweets are covered by the terms [n, k] of their readers' histories.
-
-    float32 [n, len(COVERAGE)]: the share of the squared weight that the history has at all, the same times
-    log(1 + occurrences), the largest weight times that, and the share that it has more than once.
-    About 1.3 µs a pair for k = 384.
-    """
-    counts = np.empty(terms.shape, np.float32)
-    for i in range(terms.shape[1]):
-        counts[:, i] = (readers == terms[:, i : i + 1]).view(np.uint8).sum(1, dtype=np.uint16)
-    weight = weights[terms]
-    squares = weight**2
-    total = squares.sum(1) + 1e-6
-    often = np.log1p(counts)
-    columns = [
-        (squares * (counts > 0)).sum(1) / total,
-        (squares * often).sum(1) / total,
-        (weight * often).max(1),
-        (squares * (counts > 1)).sum(1) / total,
-    ]
-    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def _buckets(text: str) -> dict[int, None]:

@@ -20,7 +20,7 @@ def bundle(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     "config",
-    [tiny_config(), tiny_config(BERT, kind="codes"), tiny_config(LSTM), tiny_config(CNN)],
+    [tiny_config(), tiny_config(BERT), tiny_config(LSTM), tiny_config(CNN)],
     ids=["bag", "bert", "lstm", "cnn"],
 )
 def test_what_is_saved_comes_back(tmp_path: Path, config: object) -> None:

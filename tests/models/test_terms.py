@@ -2,13 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from models.histories import reader_terms, snapshots
 from models.state.tweet import TERMS
 from models.state.user import UserState
-from models.text.terms import BUCKETS, COVERAGE, coverage, learn_weights, terms_of
+from models.text.terms import learn_weights, terms_of
 
 TEXTS = ["the vote on #budget", "the game", "the vote", "the @speaker", "the weather", "the song"]
 WEIGHTS = learn_weights(TEXTS)
@@ -29,30 +27,6 @@ def test_an_unseen_word_weighs_most() -> None:
     (row,) = terms_of(["game unseen"], WEIGHTS)
     assert WEIGHTS[row[0]] == pytest.approx(np.log(7))
     assert WEIGHTS[row[1]] == pytest.approx(np.log(7 / 2))
-
-
-@given(st.lists(st.lists(st.integers(0, 9), max_size=6), min_size=1, max_size=5), st.data())
-def test_coverage_is_what_it_says(tweets: list[list[int]], data: st.DataObject) -> None:
-    weights = np.linspace(0, 16_384, BUCKETS, dtype=np.float32)
-    terms = np.zeros((len(tweets), TERMS), np.uint16)
-    for row, tweet in zip(terms, tweets, strict=True):
-        kept = [term for term in dict.fromkeys(tweet) if term]
-        row[: len(kept)] = kept
-    readers = np.array(
-        [data.draw(st.lists(st.integers(0, 9), min_size=16, max_size=16)) for _ in tweets], np.uint16
-    )
-    found = coverage(terms, readers, weights)
-    assert found.shape == (len(tweets), len(COVERAGE))
-    for row, own, reader in zip(found, terms, readers.tolist(), strict=True):
-        pairs = [(float(weights[t]), reader.count(t)) for t in own.tolist() if t]
-        total = sum(w**2 for w, _ in pairs) + 1e-6
-        wanted = [
-            sum(w**2 for w, n in pairs if n) / total,
-            sum(w**2 * np.log1p(n) for w, n in pairs) / total,
-            max((w * np.log1p(n) for w, n in pairs), default=0.0),
-            sum(w**2 for w, n in pairs if n > 1) / total,
-        ]
-        assert row.tolist() == pytest.approx(wanted, rel=1e-4, abs=1e-6)
 
 
 def test_what_a_reader_hid_is_no_interest() -> None:

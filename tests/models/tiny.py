@@ -37,12 +37,12 @@ LSTM = Lstm(vocabulary=200, embedding=16, units=16)
 CNN = Cnn(vocabulary=200, embedding=16, filters=8)
 
 
-def tiny_config(text: TextConfig = BAG, interests: int = 4, kind: str = "items") -> ModelConfig:
+def tiny_config(text: TextConfig = BAG, interests: int = 4) -> ModelConfig:
     """16-dimensional vectors; the rest as small."""
     return ModelConfig(
         text=text,
         tweet=TweetConfig(dimensions=16, hidden=16, author_buckets=64, author_width=8),
-        user=Attention(heads=2, interests=interests, interest_kind="codes" if kind == "codes" else "items"),
+        user=Attention(heads=2, interests=interests),
         ranker=RankerConfig(hidden=32, hidden_last=16),
     )
 

@@ -68,7 +68,6 @@ def test_columns(model: ServingModel, store: Store) -> None:
     assert matrix.shards[slots].tolist() == [partition_of(u, 4) for u in (b"u", b"nobody", b"u")]
     assert matrix.rows.keys[slots].tolist() == [short_key(u) for u in ("u", "nobody", "u")]
     assert matrix.rows.habits["newest"][slots].tolist() == [3, 0, 3]
-    assert matrix.rows.vectors[slots[0]].tolist() == [3.0] * model.dimensions
     matrix.slots(["nobody", "u"])
     assert store.read == ["u", "nobody"]  # the unknown are remembered too
     assert matrix.find(["u", "never seen"]).tolist() == [slots[0], -1]

@@ -1,0 +1,138 @@
+"""Scoring on a CPU: rows laid out for `models.scorer.kernel`, weights folded for it once."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.features import PAIR_FEATURES
+from models.network import Network
+from models.piecewise import BINS, PiecewiseLinear
+from models.ranker import SIMILARITIES, Ranker
+from models.rounding import INTEREST, VECTOR, unpack
+from models.scorer.kernel import Kernel, Sizes, Tweets, Users, Weights, kernel
+from models.scorer.rows import UserRows
+from models.state.vector import HABITS, SKETCH
+from models.text.coverage import Asked
+
+Floats = NDArray[np.float32]
+#: Pairs that are worth a thread of their own: about 3 ms.
+_SHARE: Final = 4_096
+
+
+class CpuRows:
+    """See `UserRows`."""
+
+    def __init__(self, capacity: int, ranker: Ranker, sizes: Sizes, base: Tensor) -> None:
+        self.habits = np.zeros(capacity, HABITS)
+        self.keys = np.zeros(capacity, np.uint32)
+        self._bytes = np.zeros((capacity, sizes.d + sizes.w * sizes.k + SKETCH + 1), np.uint8)
+        self._projected = np.zeros((capacity, sizes.h), np.float32)
+        self._ranker, self._sizes, self._base = ranker, sizes, base
+
+    @property
+    def row_bytes(self) -> int:
+        """Memory that a user takes."""
+        return sum(a.strides[0] for a in (self.habits, self.keys, self._bytes, self._projected))
+
+    @property
+    def users(self) -> Users:
+        """As the kernel reads them."""
+        return Users(self._projected, self._bytes.view(np.int8), self._bytes)
+
+    def set(self, slots: NDArray[np.intp], records: NDArray[np.void], keys: NDArray[np.uint32]) -> None:
+        """Put `user_vectors` records [n] of users with short keys [n] into slots [n]."""
+        vectors = torch.from_numpy(records["vector"].astype(np.float32)) * VECTOR.step
+        with torch.inference_mode():
+            self._projected[slots] = (self._ranker.user(vectors) + self._base).numpy()
+        interests = unpack(records["interests"]).transpose(0, 2, 1).reshape(len(records), -1)
+        parts = [records["vector"], interests, records["sketch"], records["filled"][:, None]]
+        self._bytes[slots] = np.concatenate([part.view(np.uint8) for part in parts], axis=1)
+        self.habits[slots] = records["habits"]
+        self.keys[slots] = keys
+
+
+class CpuScorer:
+    """See `Scorer`."""
+
+    def __init__(self, network: Network) -> None:
+        ranker, given = network.ranker, len(PAIR_FEATURES)
+        self._ranker = ranker
+        low, scale, base, slope, start = _folded(ranker.features, ranker.d.weight)
+        self._net = Weights(
+            c=_array(ranker.c.weight.T) * np.float32(VECTOR.step),
+            low=low,
+            scale=scale,
+            base=base,
+            slope=slope,
+            similarity=_array(ranker.d.weight[:, -SIMILARITIES:].T),
+            middle=_array(ranker.middle.weight.T),
+            middle_bias=_array(ranker.middle.bias),
+            heads=_array(ranker.heads.weight),
+            heads_bias=_array(ranker.heads.bias),
+        )
+        self._start = start
+        k, w = network.user.config.interests, ranker.query.out_features
+        d, h, last = ranker.c.in_features, ranker.c.out_features, ranker.middle.out_features
+        self._sizes = Sizes(d, h, last, k, w, given, len(low), ranker.heads.out_features)
+        self._kernel: Kernel = kernel(self._sizes)
+        self._threads = torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(self._threads, "score")
+
+    def rows(self, capacity: int) -> CpuRows:
+        """Room for `capacity` users."""
+        return CpuRows(capacity, self._ranker, self._sizes, self._start)
+
+    def logits(
+        self,
+        tweets: Floats,
+        asked: Asked,
+        tweet: NDArray[np.intp],
+        rows: UserRows,
+        slots: NDArray[np.intp],
+        features: Floats,
+    ) -> Floats:
+        """See `Scorer`."""
+        assert isinstance(rows, CpuRows)
+        with torch.inference_mode():
+            side = self._ranker.tweet(torch.from_numpy(tweets))
+        query = side.query.numpy() * np.float32(INTEREST.step)
+        columns = Tweets(side.vector.numpy(), side.projected.numpy(), query, *asked)
+        out = np.empty((len(slots), self._sizes.heads), np.float32)
+        features = np.ascontiguousarray(features, np.float32)
+        users = rows.users
+        shares = max(min(self._threads, len(slots) // _SHARE), 1)
+        bounds = np.linspace(0, len(slots), shares + 1).astype(int).tolist()
+
+        def run(start: int, stop: int) -> None:
+            part = slice(start, stop)
+            self._kernel(columns, tweet[part], users, slots[part], features[part], self._net, out[part])
+
+        if shares == 1:
+            run(0, len(slots))
+        else:  # the kernel runs without the GIL
+            list(self._pool.map(run, bounds[:-1], bounds[1:]))
+        return out
+
+
+def _array(values: Tensor) -> Floats:
+    return np.ascontiguousarray(values.detach().numpy(), np.float32)
+
+
+def _folded(codes: PiecewiseLinear, weight: Tensor) -> tuple[Floats, Floats, Floats, Floats, Tensor]:
+    """Standardised codes times `weight` [h, f · 8 + ...] as steps and slopes; see `kernel.Weights`.
+
+    The last is what they add where every feature lies below its first bin: [h].
+    """
+    f = len(codes.low)
+    slope = weight.detach()[:, : codes.width].T.reshape(f, BINS, -1) * codes.gain.unsqueeze(-1)
+    start = -(slope * codes.mean.unsqueeze(-1)).sum((0, 1))
+    base = slope.cumsum(1) - slope
+    # Bins that are not in use have no slope; nothing is above their edge.
+    low = codes.low.masked_fill(codes.scale == 0, torch.inf)
+    return _array(low), _array(codes.scale), _array(base), _array(slope), start

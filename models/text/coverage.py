@@ -1,0 +1,137 @@
+"""How much of a tweet's telling words a reader's history has, from sketches of 256 bytes a reader.
+
+A sketch is two Bloom filters (Bloom 1970) of two hashes each: the terms of the history, and those that stand
+in more than one of its tweets. A full history of 32 tweets has some 180 terms, for which about one in twenty
+unknown terms passes for known. Knows nothing of networks, nor of where terms come from.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.compiled import compiled
+from models.state.vector import SKETCH
+from models.text.terms import Terms
+
+#: Terms taken from each tweet of a history, the heaviest.
+HISTORY_TERMS: Final = 8
+#: Bytes of the first filter.
+_SEEN: Final = 192
+#: Shares of the tweet's squared weight that the history has, and has more than once; the largest
+#: weight · log(1 + occurrences, at most 2).
+COVERAGE: Final = ("terms_known", "terms_repeated", "terms_best")
+
+Sketch = NDArray[np.uint8]
+
+
+class Asked(NamedTuple):
+    """The terms of tweets, ready to be looked up.
+
+    `bits` uint16 [t, TERMS, 4] are places in the two filters, `weights` float32 [t, TERMS] and `squares`
+    float32 [t, TERMS] their weights and shares of the squared weight, 0 where there is no term.
+    """
+
+    bits: NDArray[np.uint16]
+    weights: NDArray[np.float32]
+    squares: NDArray[np.float32]
+
+
+def asked(terms: Terms, weights: NDArray[np.float32]) -> Asked:
+    """Terms [t, TERMS] of tweets, with `models.text.terms` weights."""
+    weight = weights[terms]
+    squares = weight**2
+    return Asked(places(terms), weight, squares / (squares.sum(1, keepdims=True) + np.float32(1e-6)))
+
+
+def places(terms: Terms) -> NDArray[np.uint16]:
+    """Bits of terms of any shape [...]: uint16 [..., 4], two in the first filter, two in the second."""
+    wide = terms.astype(np.uint64)
+    mixed = [(wide * factor & 0xFFFFFFFF) >> np.uint64(16) for factor in (0x9E3779B1, 0x85EBCA77)]
+    out = np.empty((*terms.shape, 4), np.uint16)
+    for i, half in enumerate(mixed):
+        out[..., i] = half * (8 * _SEEN) >> np.uint64(16)
+        out[..., 2 + i] = 8 * _SEEN + (half * (8 * (SKETCH - _SEEN)) >> np.uint64(16))
+    return out
+
+
+def sketch(terms: Terms) -> Sketch:
+    """Sketches uint8 [n, SKETCH] of histories' terms [n, m, t], 0 where there is none.
+
+    A term stands at most once in a tweet.
+    """
+    flat = np.ascontiguousarray(terms.reshape(len(terms), -1))
+    out = np.zeros((len(terms), SKETCH), np.uint8)
+    _sketch(flat, places(flat), out)
+    return out
+
+
+def coverage(
+    tweets: Asked, tweet: NDArray[np.intp], sketches: Sketch, reader: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """COVERAGE float32 [n, 3] of pairs (tweet[i], sketches[reader[i]])."""
+    out = np.empty((len(tweet), len(COVERAGE)), np.float32)
+    _coverage(*tweets, tweet, sketches, reader, out)
+    return out
+
+
+@compiled
+def _sketch(terms: Terms, at: NDArray[np.uint16], out: Sketch) -> None:
+    for i in range(len(terms)):
+        for j in range(terms.shape[1]):
+            term = terms[i, j]
+            if not term:
+                continue
+            first = 0
+            for k in range(j):
+                if terms[i, k] == term:
+                    first = 2
+                    break
+            for p in range(first, first + 2):
+                bit = at[i, j, p]
+                out[i, bit >> 3] |= np.uint8(1 << (bit & 7))
+
+
+@compiled
+def covered(
+    bits: NDArray[np.uint16],
+    weights: NDArray[np.float32],
+    squares: NDArray[np.float32],
+    t: int,
+    rows: NDArray[np.uint8],
+    r: int,
+    at: int,
+) -> tuple[np.float32, np.float32, np.float32]:
+    """COVERAGE of tweet `t` of an `Asked` by the sketch that begins at `rows[r, at]`."""
+    known, often, best = np.float32(0), np.float32(0), np.float32(0)
+    for j in range(weights.shape[1]):
+        weight = weights[t, j]
+        if weight == 0:
+            break  # the heaviest come first
+        a, b = bits[t, j, 0], bits[t, j, 1]
+        if (rows[r, at + (a >> 3)] >> (a & 7)) & (rows[r, at + (b >> 3)] >> (b & 7)) & 1:
+            known += squares[t, j]
+            value = weight * np.float32(0.6931472)
+            a, b = bits[t, j, 2], bits[t, j, 3]
+            if (rows[r, at + (a >> 3)] >> (a & 7)) & (rows[r, at + (b >> 3)] >> (b & 7)) & 1:
+                often += squares[t, j]
+                value = weight * np.float32(1.0986123)
+            best = max(best, value)
+    return known, often, best
+
+
+@compiled
+def _coverage(
+    bits: NDArray[np.uint16],
+    weights: NDArray[np.float32],
+    squares: NDArray[np.float32],
+    tweet: NDArray[np.intp],
+    sketches: Sketch,
+    reader: NDArray[np.intp],
+    out: NDArray[np.float32],
+) -> None:
+    for i in range(len(tweet)):
+        found = covered(bits, weights, squares, tweet[i], sketches, reader[i], 0)
+        out[i, 0], out[i, 1], out[i, 2] = found

@@ -1,0 +1,128 @@
+"""Both scorers give what the network gives in training."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from models.features import PAIR_FEATURES
+from models.network import Network
+from models.recipe import ModelConfig, RankerConfig
+from models.rounding import INTEREST, VECTOR, pack
+from models.scorer import Scorer, UserRows, make_scorer
+from models.scorer.device import DeviceScorer
+from models.state.tweet import TERMS
+from models.state.vector import vector_dtype
+from models.text.coverage import COVERAGE, Asked, asked, coverage
+from models.text.terms import BUCKETS
+from models.towers import UserVectors
+from tests.models.tiny import tiny_config
+
+USERS, TWEETS, PAIRS = 9, 5, 20_000  # enough pairs for several threads
+
+
+def network(config: ModelConfig) -> Network:
+    torch.manual_seed(0)
+    found = Network(config, 3, 50, {})
+    features = len(PAIR_FEATURES) + len(COVERAGE)
+    values = torch.randn(500, features)
+    values[:, 3] = 0.0  # a column that says nothing
+    values[:, 4] = (values[:, 4] > 1).float()
+    found.ranker.features.fit(values)
+    return found.eval()
+
+
+class Case:
+    """Random users and tweets, and what the network makes of all their pairs."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        rng = np.random.default_rng(0)
+        self.network = network(config)
+        d, user = config.tweet.dimensions, config.user
+        k, w = user.interests, user.interest_width
+        self.records = np.zeros(USERS, vector_dtype(d, k, w))
+        self.records["vector"] = rng.integers(-128, 128, (USERS, d))
+        filled = rng.integers(0, k + 1, USERS)
+        filled[:2] = 0, k
+        codes = rng.integers(-8, 8, (USERS, k, w)) * (np.arange(k) < filled[:, None])[:, :, None]
+        self.records["interests"] = pack(codes.astype(np.int8))
+        self.records["filled"] = filled
+        self.records["sketch"] = rng.integers(0, 256, self.records["sketch"].shape)
+        self.keys = np.arange(USERS, dtype=np.uint32)
+        self.tweets = rng.normal(size=(TWEETS, d)).astype(np.float32)
+        terms = np.sort(rng.integers(0, BUCKETS, (TWEETS, TERMS)).astype(np.uint16))[:, ::-1]
+        terms[0] = 0
+        self.asked: Asked = asked(terms, np.linspace(0, 8, BUCKETS, dtype=np.float32))
+        self.tweet = rng.integers(0, TWEETS, PAIRS)
+        self.user = rng.integers(0, USERS, PAIRS)
+        self.features = (3 * rng.normal(size=(PAIRS, len(PAIR_FEATURES)))).astype(np.float32)
+        covered = coverage(self.asked, self.tweet, self.records["sketch"].copy(), self.user)
+        people = UserVectors(
+            torch.from_numpy(self.records["vector"].astype(np.float32)) * VECTOR.step,
+            torch.from_numpy(codes.astype(np.float32)) * INTEREST.step,
+            torch.from_numpy(filled),
+        )
+        inputs = torch.from_numpy(np.concatenate([self.features, covered], axis=1))
+        with torch.inference_mode():
+            logits: Tensor = self.network.pairs(
+                people,
+                torch.from_numpy(self.user),
+                torch.from_numpy(self.tweets),
+                torch.from_numpy(self.tweet),
+                inputs,
+            )
+        self.wanted = logits.numpy()
+
+    def rows(self, scorer: Scorer, slots: np.ndarray[tuple[int], np.dtype[np.intp]]) -> UserRows:
+        rows = scorer.rows(32)
+        rows.set(slots, self.records, self.keys)
+        return rows
+
+
+@pytest.fixture(
+    scope="module",
+    params=[tiny_config(), tiny_config().__class__(ranker=RankerConfig(hidden=64, hidden_last=32))],
+    ids=["tiny", "default"],
+)
+def case(request: pytest.FixtureRequest) -> Case:
+    return Case(request.param)
+
+
+@pytest.fixture(params=["cpu", "device"])
+def scorer(request: pytest.FixtureRequest, case: Case) -> Scorer:
+    if request.param == "device":
+        return DeviceScorer(case.network)
+    return make_scorer(case.network, torch.device("cpu"))
+
+
+def test_the_logits_are_the_network_s(case: Case, scorer: Scorer) -> None:
+    slots = np.array([30, 2, 4, 6, 8, 1, 3, 5, 7])
+    found = scorer.logits(
+        case.tweets, case.asked, case.tweet, case.rows(scorer, slots), slots[case.user], case.features
+    )
+    assert np.ptp(case.wanted, axis=0).min() > 0.5
+    np.testing.assert_allclose(found, case.wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_a_pair_does_not_depend_on_the_others(case: Case, scorer: Scorer) -> None:
+    rows = case.rows(scorer, np.arange(USERS))
+    together = scorer.logits(case.tweets, case.asked, case.tweet, rows, case.user, case.features)
+    order = np.random.default_rng(1).permutation(PAIRS)
+    shuffled = np.concatenate(
+        [
+            scorer.logits(
+                case.tweets, case.asked, case.tweet[part], rows, case.user[part], case.features[part]
+            )
+            for part in np.array_split(order, [1, 2, 9, 700, 9_000])
+        ]
+    )
+    np.testing.assert_allclose(shuffled, together[order], atol=1e-5)
+
+
+def test_no_pairs_are_no_logits(case: Case, scorer: Scorer) -> None:
+    none = np.zeros(0, np.intp)
+    rows = case.rows(scorer, np.arange(USERS))
+    assert scorer.logits(case.tweets, case.asked, none, rows, none, case.features[:0]).shape == (0, 3)
+    assert rows.row_bytes > case.records.itemsize
