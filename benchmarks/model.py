@@ -18,7 +18,8 @@ from models.calibration import Curve
 from models.events import HEADS, Tweet
 from models.network import Network
 from models.recipe import ModelConfig, Recipe, Transformer
-from models.serving import ServingModel, UserRows
+from models.scorer import UserRows
+from models.serving import ServingModel
 from models.state.keys import id_key, short_key
 from models.state.tweet import TweetRecord
 from models.state.user import UserState
@@ -90,12 +91,17 @@ def score(
 
 
 def flops(model: ServingModel) -> int:
-    """Floating-point operations that a pair needs: the ranker's products, and its similarities."""
-    ranker = model.bundle.network.ranker
-    layers = (ranker.c, ranker.d, ranker.middle, ranker.heads)
-    return 2 * (sum(layer.weight.numel() for layer in layers) + model.interests * model.dimensions)
+    """Floating-point operations that a pair needs: the ranker's products and its similarities.
+
+    A piecewise linear code adds a step and a slope for each feature, whatever the number of its bins.
+    """
+    ranker, user = model.bundle.network.ranker, model.bundle.config.model.user
+    codes = 2 * len(ranker.features.low) * ranker.c.out_features
+    layers = (ranker.c, ranker.middle, ranker.heads)
+    products = sum(layer.weight.numel() for layer in layers)
+    return 2 * (products + codes + user.interests * user.interest_width)
 
 
 def row_bytes(model: ServingModel) -> int:
-    """Bytes that a user has at least: the packed record, and `A·u` in float32."""
-    return int(model.user_dtype.itemsize) + 4 * model.bundle.config.model.ranker.hidden
+    """Bytes that a user takes in memory."""
+    return model.user_rows(1).row_bytes
