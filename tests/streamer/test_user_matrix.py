@@ -37,7 +37,7 @@ class Store(MemoryUserVectors):
 
     def put(self, user_id: str, value: float) -> None:
         record = self._model.cold.copy()
-        record["vector"] = value
+        record["vector"] = int(value) % 128
         record["habits"]["newest"] = int(value)
         self.put_many({user_id: record.tobytes()})
 
