@@ -25,17 +25,17 @@ _ORDINARY, _RATE, _EVERY_S = 100, 50.0, 5.0
 
 def run(options: Options) -> list[Result]:
     """See the module."""
-    return [*_users(options), *_audiences(options), *_celebrity(options)]
+    with Rig(Workload.make(1_000, [1])) as rig:
+        return [*_users(rig, options), *_audiences(rig, options), *_celebrity(rig, options)]
 
 
-def _users(options: Options) -> list[Result]:
+def _users(rig: Rig, options: Options) -> list[Result]:
     rates: dict[int, float] = {}
     memory: dict[int, int] = {}
     for users in [options.sized(users, 500) for users in _USERS]:
-        with Rig(Workload.make(users, [200] * min(users, 1_000))) as rig:
-            rig.fill()
-            with running(rig) as stream:
-                rates[users], memory[users] = _rate(stream, options, 200), stream.rss
+        rig.use(Workload.make(users, [200] * min(users, 1_000)))
+        with running(rig) as stream:
+            rates[users], memory[users] = _rate(stream, options, 200), stream.rss
         options.say(f"  {users:,} users: {rates[users]:,.0f} predictions/s, {memory[users] / 2**20:,.0f} MiB")
     least, most = min(rates), max(rates)
     return [
@@ -61,15 +61,14 @@ def _users(options: Options) -> list[Result]:
     ]
 
 
-def _audiences(options: Options) -> list[Result]:
+def _audiences(rig: Rig, options: Options) -> list[Result]:
     found = []
     users = options.sized(_CELEBRITY, 500) + 1
     for followers in [size for size in _AUDIENCES if size < users]:
         authors = min(max(2 * _PREDICTIONS // followers, 2), 1_000, users)
-        with Rig(Workload.make(users, [followers] * authors)) as rig:
-            rig.fill()
-            with running(rig, warm_up=2 if followers > 1_000 else 64) as stream:
-                rate, size = _rate(stream, options, followers), stream.rss
+        rig.use(Workload.make(users, [followers] * authors))
+        with running(rig, warm_up=2 if followers > 1_000 else 64) as stream:
+            rate, size = _rate(stream, options, followers), stream.rss
         options.say(f"  {followers:,} followers: {rate:,.0f} predictions/s, {size / 2**20:,.0f} MiB")
         what = f"W5, {users - 1:,} users, {followers:,} followers"
         found += [
@@ -91,22 +90,21 @@ def _rate(stream: Stream, options: Options, followers: int) -> float:
     return statistics.median(rates[1:])
 
 
-def _celebrity(options: Options) -> list[Result]:
+def _celebrity(rig: Rig, options: Options) -> list[Result]:
     users = options.sized(_CELEBRITY, 500) + 1
-    # Author 0, whose tweets are those with numbers divisible by the number of authors, has all the followers.
+    # One author has them all; `Workload` shuffles authors.
     workload = Workload.make(users, [users - 1, *[_ORDINARY] * 200])
     authors = len(workload.authors)
     star = next(i for i, audience in enumerate(workload.audiences) if len(audience) == users - 1)
     ordinary = [number for number in range(10 * authors * int(_RATE)) if number % authors != star]
-    with Rig(workload) as rig:
-        rig.fill()
-        with running(rig, warm_up=2) as stream:
-            count = int(_RATE * options.seconds)
-            paced(stream, ordinary[:100], _RATE)
-            alone = latencies(paced(stream, ordinary[100 : 100 + count], _RATE))
-            times = np.arange(1.0, options.seconds - 1, _EVERY_S).tolist()
-            stars = {at: authors * (1_000_000 + i) + star for i, at in enumerate(times)}
-            seen = paced(stream, ordinary[100 + count : 100 + 2 * count], _RATE, between=stars)
+    rig.use(workload)
+    with running(rig, warm_up=2) as stream:
+        count = int(_RATE * options.seconds)
+        paced(stream, ordinary[:100], _RATE)
+        alone = latencies(paced(stream, ordinary[100 : 100 + count], _RATE))
+        times = np.arange(1.0, options.seconds - 1, _EVERY_S).tolist()
+        stars = {at: authors * (1_000_000 + i) + star for i, at in enumerate(times)}
+        seen = paced(stream, ordinary[100 + count : 100 + 2 * count], _RATE, between=stars)
     spans = [(one.sent, one.last) for one in seen if one.number in set(stars.values())]
 
     def meanwhile(one: Seen) -> bool:
