@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from benchmarks.options import Options
-from benchmarks.paced import Seen, latencies, paced
+from benchmarks.paced import latencies, paced
 from benchmarks.result import Result
 from benchmarks.rig import Rig, Stream, running
 from benchmarks.workload import Workload
@@ -105,24 +105,23 @@ def _celebrity(rig: Rig, options: Options) -> list[Result]:
         times = np.arange(1.0, options.seconds - 1, _EVERY_S).tolist()
         stars = {at: authors * (1_000_000 + i) + star for i, at in enumerate(times)}
         seen = paced(stream, ordinary[100 + count : 100 + 2 * count], _RATE, between=stars)
-    spans = [(one.sent, one.last) for one in seen if one.number in set(stars.values())]
-
-    def meanwhile(one: Seen) -> bool:
-        return any(low <= one.sent < high for low, high in spans)
-
-    beside = latencies(one for one in seen if one.number not in set(stars.values()) and meanwhile(one))
-    length = statistics.median(high - low for low, high in spans)
-    what = f"W5, ordinary tweets' p99 while one of {users - 1:,} followers is scored"
+    spans = [(one.sent, one.last) for one in seen if one.number in stars.values()]
+    beside = latencies(
+        one
+        for one in seen
+        if one.number not in stars.values() and any(low <= one.sent < high for low, high in spans)
+    )
     p99, p99_alone = float(np.percentile(beside, 99)), float(np.percentile(alone, 99))
+    length = statistics.median(high - low for low, high in spans) * 1000
+    ordinary_p99 = "W5, ordinary tweets' p99"
+    figures = (
+        (f"{ordinary_p99} while one of {users - 1:,} followers is scored", p99),
+        (f"{ordinary_p99} at other times", p99_alone),
+        (f"W5, tweet of {users - 1:,} followers, all its predictions", length),
+    )
     return [
-        Result(name=f"{what}, over their p99 alone", value=p99 / p99_alone, unit="x", higher_is_better=False,
-               peer="us without it"),
-        Result(name=what, value=p99, unit="ms", higher_is_better=False),
-        Result(name="W5, ordinary tweets' p99 alone", value=p99_alone, unit="ms", higher_is_better=False),
         Result(
-            name=f"W5, tweet of {users - 1:,} followers, all its predictions",
-            value=length * 1000,
-            unit="ms",
-            higher_is_better=False,
+            name=figures[0][0], value=p99 / p99_alone, unit="x", higher_is_better=False, peer="other times"
         ),
-    ]  # fmt: skip
+        *(Result(name=what, value=ms, unit="ms", higher_is_better=False) for what, ms in figures),
+    ]

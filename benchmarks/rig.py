@@ -25,12 +25,13 @@ from kafka import KafkaConsumer, TopicPartition
 
 from benchmarks.model import make_bundle, user_vectors
 from benchmarks.workload import Workload, user_states
-from models.events import ScoreRequest, Tweet
+from models.events import Prediction, ScoreRequest, Tweet
 from models.serving import ServingModel
 from models.state.stores import Stores
 from models.state.user import UserState
 from streamer.client import topics
 from streamer.client.connection import admin_client, raw_consumer
+from streamer.client.subscriber import decode_pair
 from streamer.local.kafka import LocalKafka
 from streamer.local.process import LocalServer, LocalServerError, free_port
 from streamer.local.redis import LocalRedis
@@ -47,6 +48,8 @@ _LOOK_S: Final = 0.02
 #: A minute's worth of predictions of a slow system, as large as they are.
 _WARM_RECORDS: Final = 300_000
 _WARM_VALUE: Final = bytes(330)
+#: Predictions of each partition that are looked at.
+_SAMPLE: Final = 2_000
 
 _encode = msgspec.json.Encoder().encode
 
@@ -228,6 +231,21 @@ class Stream:
         name = self.settings.kafka.topic("predictions")
         parts = [TopicPartition(name, number) for number in range(self.settings.kafka.partitions)]
         return sum(self._consumer.end_offsets(parts).values())
+
+    def first_predictions(self, count: int = _SAMPLE) -> dict[tuple[str, str], Prediction]:
+        """The first so many of each partition, by tweet and user. They are those of the warm-up."""
+        name = self.settings.kafka.topic("predictions")
+        parts = [TopicPartition(name, number) for number in range(self.settings.kafka.partitions)]
+        ends = self._consumer.end_offsets(parts)
+        found: dict[tuple[str, str], Prediction] = {}
+        for part in parts:
+            self._consumer.assign([part])
+            self._consumer.seek_to_beginning()
+            while (at := self._consumer.position(part)) < min(count, ends[part]):
+                for record in self._consumer.poll(1_000, max_records=count - at).get(part, ()):
+                    prediction = decode_pair(record.value)
+                    found[prediction.tweet_id, prediction.user_id] = prediction
+        return found
 
     def publish(self, events: Iterable[Tweet | ScoreRequest]) -> None:
         """Publish durably, as fast as it goes."""

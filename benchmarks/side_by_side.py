@@ -5,16 +5,20 @@ Knows nothing of what the workload is.
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from operator import eq
 from typing import Final, NamedTuple
+
+from msgspec.structs import asdict
 
 from benchmarks.options import Options
 from benchmarks.result import Result, ratio
 from benchmarks.rig import Drained, Peer, Rig, System, ours, running
 from benchmarks.workload import Workload
-from models.events import ScoreRequest, Tweet
+from models.events import Prediction, ScoreRequest, Tweet
 from streamer.settings import Settings
 
 Events = Sequence[Tweet | ScoreRequest]
@@ -50,15 +54,20 @@ def side_by_side(
 ) -> list[Result]:
     """Ratios and rates of `events` of the first so many tweets, `prepare` being called before each run."""
     runs: dict[str, list[Drained]] = {entrant.name: [] for entrant in _ENTRANTS}
+    sample: dict[tuple[str, str], Prediction] = {}
     with Rig(Workload.fanout(users=20_000)) as rig:
         rig.fill()
-        for _ in range(options.rounds):
+        for number in range(options.rounds):
             for entrant in _ENTRANTS:
                 numbers = range(options.sized(entrant.tweets, 10))
                 rig.forget_tweets()
                 with running(rig, entrant.start) as stream:
                     prepare(rig, numbers)
                     drained = stream.drain(events(rig, numbers), rig.workload.readers(numbers))
+                    if not number:
+                        predictions = stream.first_predictions()
+                        sample = sample or predictions
+                        require_same(entrant.name, sample, predictions)
                 runs[entrant.name].append(drained)
                 cpu = ", ".join(f"{key} {used:.1f}" for key, used in drained.cpu.items())
                 options.say(
@@ -94,6 +103,26 @@ def side_by_side(
         for process in ("system", "kafka", "redis")
     ]
     return [*ratios, *absolutes, *costs]
+
+
+def require_same(
+    name: str, ours: Mapping[tuple[str, str], Prediction], theirs: Mapping[tuple[str, str], Prediction]
+) -> None:
+    """Raise `ValueError` unless the predictions that both have agree in every field."""
+    both = ours.keys() & theirs.keys()
+    if len(both) < len(theirs) / 10:
+        raise ValueError(f"{name}: of {len(theirs):,} predictions, {len(both):,} can be compared with ours")
+    for key in both:
+        mine, other = asdict(ours[key]), asdict(theirs[key])
+        for field in mine.keys() - {"scored_at"}:
+            same = _close if isinstance(mine[field], float) else eq
+            if not same(mine[field], other[field]):
+                raise ValueError(f"{name}: {field} of {key} is {other[field]}, ours is {mine[field]}")
+
+
+def _close(a: float, b: float) -> bool:
+    # We write five digits; a tweet embedded among others differs by a bit of its float16 vector.
+    return math.isclose(a, b, rel_tol=1e-2)
 
 
 def _sized(title: str, entrant: _Entrant) -> str:
