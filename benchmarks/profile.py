@@ -10,18 +10,17 @@ import msgspec
 
 from benchmarks.options import Options
 from benchmarks.result import Result
-from benchmarks.rig import Rig, Stream, running
+from benchmarks.rig import Ours, Rig, Stream, running
 from benchmarks.sampled_worker import PORT_ENV, Sample
 from benchmarks.workload import Workload
 from models.events import ScoreRequest, Tweet
 from streamer.local.process import HOST, free_port
-from streamer.local.worker import LocalWorker
 from streamer.settings import Settings
 
 _TWEETS = 2_500
 
 
-class _SampledWorker(LocalWorker):
+class _SampledWorker(Ours):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._samples = free_port()

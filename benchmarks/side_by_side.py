@@ -16,7 +16,7 @@ from msgspec.structs import asdict
 
 from benchmarks.options import Options
 from benchmarks.result import Result, ratio
-from benchmarks.rig import Drained, Peer, Rig, System, ours, running
+from benchmarks.rig import Drained, Ours, Peer, Rig, System, running
 from benchmarks.workload import Workload
 from models.events import Prediction, ScoreRequest, Tweet
 from streamer.settings import Settings
@@ -35,7 +35,7 @@ class _Entrant(NamedTuple):
 
 US: Final = "us"
 _ENTRANTS: Final = (
-    _Entrant(US, ours, 5_000, None),
+    _Entrant(US, Ours, 5_000, None),
     _Entrant("idiomatic Faust", partial(Peer, "faust_agent"), 100, 20),
     _Entrant("kafka-python loop", partial(Peer, "kafka_python_loop"), 400, 10),
     _Entrant("confluent-kafka loop", partial(Peer, "confluent_loop"), 800, 3),

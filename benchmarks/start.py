@@ -8,7 +8,7 @@ from typing import Final
 
 from benchmarks.options import Options
 from benchmarks.result import Result
-from benchmarks.rig import Rig, Stream, ours
+from benchmarks.rig import Ours, Rig, Stream
 from benchmarks.workload import Workload
 
 _TARGET_S: Final = 5.0
@@ -23,7 +23,7 @@ def run(options: Options) -> list[Result]:
             numbers = range(number, number + 1)
             with rig.settings() as settings:
                 started = time.perf_counter()
-                with ours(settings) as worker, Stream(rig, settings, worker) as stream:
+                with Ours(settings) as worker, Stream(rig, settings, worker) as stream:
                     seconds = time.perf_counter() - started
                     answered = stream.drain(list(rig.workload.tweets(numbers)), rig.workload.readers(numbers))
             if number < 0:  # this one warmed the page cache

@@ -18,7 +18,7 @@ def main() -> None:
     """Work until killed."""
     settings = Settings.load()
     kafka = settings.kafka
-    service = Service(settings)
+    service = Service.open(settings)
     app = faust.App(
         kafka.group("faust"),
         broker=f"kafka://{kafka.bootstrap}",

@@ -13,7 +13,7 @@ def main() -> None:
     settings = Settings.load()
     kafka = settings.kafka
     tweets, requests, predictions = map(kafka.topic, ("tweets", "score-requests", "predictions"))
-    service = Service(settings)
+    service = Service.open(settings)
     producer = KafkaProducer(
         bootstrap_servers=kafka.bootstrap,
         acks="all",

@@ -22,7 +22,7 @@ def main() -> None:
     """Work until killed."""
     settings = Settings.load()
     kafka = settings.kafka
-    service = Service(settings)
+    service = Service.open(settings)
     app = Application(
         broker_address=kafka.bootstrap,
         consumer_group=kafka.group("quix"),

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Self
 
 import msgspec
 import numpy as np
@@ -24,7 +25,7 @@ from models.serving import ServingModel
 from models.state.affinity import AFFINITY
 from models.state.authors import increment
 from models.state.keys import id_key, short_key
-from models.state.stores import AUTHOR_FIELDS, FOLLOWS, Pair
+from models.state.stores import AUTHOR_FIELDS, FOLLOWS, Pair, Stores
 from models.state.tweet import TweetRecord
 from streamer.local.process import HOST
 from streamer.settings import Settings
@@ -52,15 +53,22 @@ class _Unit:
 
 
 class Service:
-    """Opens the peer's port once the model is warm, which is how the rig knows."""
+    """Answers tweets and requests, given a model, stores, and how many shards audiences have."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, model: ServingModel, stores: Stores, shards: int) -> None:
+        self.model, self.stores, self.shards = model, stores, shards
+        self.port: socket.socket | None = None
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Load and warm the model, then open the port that tells the rig so."""
         assert settings.bundle is not None
-        self.shards = settings.kafka.partitions
-        self.model = ServingModel.load(settings.bundle, settings.device)
-        self.model.warm_up()
-        self.stores = redis_stores(RedisConnection(settings.redis), self.model.fingerprint)
-        self._port = socket.create_server((HOST, settings.http.port))
+        model = ServingModel.load(settings.bundle, settings.device)
+        model.warm_up()
+        stores = redis_stores(RedisConnection(settings.redis), model.fingerprint)
+        service = cls(model, stores, settings.kafka.partitions)
+        service.port = socket.create_server((HOST, settings.http.port))
+        return service
 
     def tweets(self, values: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values of the predictions for all followers of these tweets' authors."""
