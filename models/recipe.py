@@ -90,7 +90,9 @@ TextConfig = Transformer | Bag | Lstm | Cnn
 class TweetConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """How text, author and metadata become one tweet vector."""
 
-    dimensions: Annotated[Size, Meta(description="Length of the tweet vector that is kept and scored.")] = 64
+    dimensions: Annotated[
+        Size, Meta(multiple_of=4, description="Length of the tweet vector that is kept and scored.")
+    ] = 64
     hidden: Annotated[Size, Meta(description="Width of the hidden layer.")] = 128
     author_buckets: Annotated[Size, Meta(description="Authors are hashed into this many embeddings.")] = (
         16_384
@@ -109,8 +111,8 @@ class Attention(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
     heads: Annotated[Size, Meta(description="Attention heads; must divide the tweet vector's length.")] = 4
     interests: Annotated[int, Meta(ge=1, le=255, description="Engaged tweets kept to compare with.")] = 32
     interest_width: Annotated[
-        int, Meta(ge=2, le=1024, multiple_of=2, description="Numbers, of 4 bits, kept of each of them.")
-    ] = 16
+        int, Meta(ge=4, le=1024, multiple_of=4, description="Numbers, of 4 bits, kept of each of them.")
+    ] = 12
     dropout: Annotated[Rate, Meta(description="Dropout while training.")] = 0.2
     item_dropout: Annotated[Rate, Meta(description="Engagements left out while training.")] = 0.1
 
@@ -121,7 +123,7 @@ UserConfig = Attention
 class RankerConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """How a user vector, a tweet vector and their pair features become probabilities."""
 
-    hidden: Annotated[Size, Meta(description="Width of the joint layer.")] = 64
+    hidden: Annotated[Size, Meta(multiple_of=4, description="Width of the joint layer.")] = 64
     hidden_last: Annotated[Size, Meta(description="Width of the layer before the heads.")] = 32
     dropout: Annotated[Rate, Meta(description="Dropout while training.")] = 0.3
 

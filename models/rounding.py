@@ -34,8 +34,8 @@ class Grid(NamedTuple):
 
 #: User vectors come out of a layer norm: about -3..3.
 VECTOR: Final = Grid(1 / 32, -128, 127)
-#: Interests are unit vectors or shorter.
-INTEREST: Final = Grid(1 / 8, -8, 7)
+#: Interests are unit vectors of a dozen numbers, or shorter: what lies beyond 0.67 is rare.
+INTEREST: Final = Grid(1 / 12, -8, 7)
 
 
 def pack(codes: NDArray[np.int8]) -> NDArray[np.uint8]:

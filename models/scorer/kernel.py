@@ -70,7 +70,7 @@ class Users(NamedTuple):
 
 class Sizes(NamedTuple):
     """What the loops are compiled for: dimensions, hidden units, interests and their width, features given,
-    features in all, actions. Dimensions, hidden units and the width are multiples of 4.
+    features in all, actions. Dimensions and hidden units are multiples of 4, the width of 2.
     """
 
     d: int
@@ -105,7 +105,7 @@ def kernel(sizes: Sizes) -> Kernel:
         Hidden sizes and dimensions are multiples of 4. What is returned means nothing.
         """
         z, y, u = np.empty(h, np.float32), np.empty(last, np.float32), np.empty(d, np.float32)
-        close, more = np.empty(k, np.float32), np.empty(3, np.float32)
+        close, more = np.empty(k, np.float32), np.empty(4, np.float32)
         sink = np.uint8(0)
         for i in range(len(tweet)):
             if i % _AHEAD == 0:  # start fetching the next rows, all at once
@@ -127,7 +127,7 @@ def kernel(sizes: Sizes) -> Kernel:
                         u2 * net.c[a + 2, j] + u3 * net.c[a + 3, j]
                     )
 
-            more[0], more[1], more[2] = covered(
+            more[0], more[1], more[2], more[3] = covered(
                 tweets.bits, tweets.weights, tweets.squares, t, users.bytes, s, sketches
             )
             for f in range(inputs):
