@@ -145,7 +145,9 @@ class LocalKafka(LocalServer):
         jvm += ["-cp", f"{jars()}/*"]
         if not (self.data_dir / "data" / "meta.properties").is_file():
             cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            tool = [*jvm, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
+            # With `=`: one in 64 ids begins with `-`.
+            options = [f"--cluster-id={cluster}", f"--config={properties}"]
+            tool = [*jvm, "kafka.tools.StorageTool", "format", *options]
             done = subprocess.run(tool, capture_output=True, text=True, check=False)
             if done.returncode:
                 reason = self.explain((done.stdout + done.stderr)[-2000:])
