@@ -1,4 +1,4 @@
-"""The ranker for one pair after another, on a CPU: everything between a row of a user and its logits is done
+"""The ranker for four pairs after another, on a CPU: all between the row of a user and its logits is done
 while the row is at hand, without temporaries for all pairs.
 
 The same numbers as `models.ranker.Ranker.pair` to about 1e-5; tested against it. Knows nothing of torch.
@@ -18,8 +18,7 @@ from models.piecewise import BINS
 from models.state.vector import SKETCH
 from models.text.coverage import covered
 
-#: Pairs whose rows are fetched together.
-_AHEAD = 8
+_SIXTH = np.float32(1 / 6)
 
 Floats = NDArray[np.float32]
 Kernel = Callable[..., np.uint8]
@@ -84,11 +83,37 @@ class Sizes(NamedTuple):
 
 
 @cache
+def product(m: int, n: int) -> Callable[[Floats, Floats, Floats], None]:
+    """A function that adds `left` [4, m] @ `right` [m, n] to `out` [4, n]; m is a multiple of 4.
+
+    Four by four, so that a number that was read is used four times: 3 to 10 times the speed of row by row.
+    """
+
+    @compiled
+    def add_product(left: Floats, right: Floats, out: Floats) -> None:
+        for a in range(0, m, 4):
+            a0, a1, a2, a3 = left[0, a], left[0, a + 1], left[0, a + 2], left[0, a + 3]
+            b0, b1, b2, b3 = left[1, a], left[1, a + 1], left[1, a + 2], left[1, a + 3]
+            c0, c1, c2, c3 = left[2, a], left[2, a + 1], left[2, a + 2], left[2, a + 3]
+            d0, d1, d2, d3 = left[3, a], left[3, a + 1], left[3, a + 2], left[3, a + 3]
+            for j in range(n):
+                r0, r1, r2, r3 = right[a, j], right[a + 1, j], right[a + 2, j], right[a + 3, j]
+                out[0, j] += a0 * r0 + a1 * r1 + a2 * r2 + a3 * r3
+                out[1, j] += b0 * r0 + b1 * r1 + b2 * r2 + b3 * r3
+                out[2, j] += c0 * r0 + c1 * r1 + c2 * r2 + c3 * r3
+                out[3, j] += d0 * r0 + d1 * r1 + d2 * r2 + d3 * r3
+
+    return add_product
+
+
+@cache
 def kernel(sizes: Sizes) -> Kernel:
     """`pair_logits` for these sizes: with them known, sums stay in registers."""
     d, h, last, k, w, given, inputs, heads = sizes
     sketches = d + w * k
     filled = sketches + SKETCH
+
+    join, narrow = product(d, h), product(h, last)
 
     @compiled
     def pair_logits(
@@ -104,87 +129,80 @@ def kernel(sizes: Sizes) -> Kernel:
 
         Hidden sizes and dimensions are multiples of 4. What is returned means nothing.
         """
-        z, y, u = np.empty(h, np.float32), np.empty(last, np.float32), np.empty(d, np.float32)
+        z, y, u = np.zeros((4, h), np.float32), np.zeros((4, last), np.float32), np.zeros((4, d), np.float32)
         close, more = np.empty(k, np.float32), np.empty(4, np.float32)
         sink = np.uint8(0)
-        for i in range(len(tweet)):
-            if i % _AHEAD == 0:  # start fetching the next rows, all at once
-                for p in range(i, min(i + _AHEAD, len(tweet))):
-                    s = user[p]
-                    for j in range(0, filled, 64):
-                        sink += users.bytes[s, j]
-                    for j in range(0, h, 16):
-                        sink += np.uint8(users.projected[s, j] > 0)
-            t, s = tweet[i], user[i]
-            for j in range(h):
-                z[j] = users.projected[s, j] + tweets.projected[t, j]
-            for j in range(d):
-                u[j] = np.float32(users.codes[s, j]) * tweets.vector[t, j]
-            for a in range(0, d, 4):  # four at once: z stays in registers four times as long
-                u0, u1, u2, u3 = u[a], u[a + 1], u[a + 2], u[a + 3]
+        for start in range(0, len(tweet), 4):
+            stop = min(start + 4, len(tweet))
+            for i in range(start, stop):  # fetch the rows from memory, all at once
+                s = user[i]
+                for j in range(0, filled, 64):
+                    sink += users.bytes[s, j]
+                for j in range(0, h, 16):
+                    sink += np.uint8(users.projected[s, j] > 0)
+            for i in range(start, stop):
+                p, t, s = i - start, tweet[i], user[i]
                 for j in range(h):
-                    z[j] += (u0 * net.c[a, j] + u1 * net.c[a + 1, j]) + (
-                        u2 * net.c[a + 2, j] + u3 * net.c[a + 3, j]
-                    )
+                    z[p, j] = users.projected[s, j] + tweets.projected[t, j]
+                for j in range(d):
+                    u[p, j] = np.float32(users.codes[s, j]) * tweets.vector[t, j]
 
-            more[0], more[1], more[2], more[3] = covered(
-                tweets.bits, tweets.weights, tweets.squares, t, users.bytes, s, sketches
-            )
-            for f in range(inputs):
-                x = features[i, f] if f < given else more[f - given]
-                if x <= net.low[f, 0]:
-                    continue
-                b = -1
-                for edge in range(BINS):
-                    b += x > net.low[f, edge]
-                place = min((x - net.low[f, b]) * net.scale[f, b], np.float32(1))
-                for j in range(h):
-                    z[j] += net.base[f, b, j] + place * net.slope[f, b, j]
+                more[0], more[1], more[2], more[3] = covered(
+                    tweets.bits, tweets.weights, tweets.squares, t, users.bytes, s, sketches
+                )
+                for f in range(inputs):
+                    x = features[i, f] if f < given else more[f - given]
+                    if x <= net.low[f, 0]:
+                        continue
+                    b = -1
+                    for edge in range(BINS):
+                        b += x > net.low[f, edge]
+                    place = min((x - net.low[f, b]) * net.scale[f, b], np.float32(1))
+                    for j in range(h):
+                        z[p, j] += net.base[f, b, j] + place * net.slope[f, b, j]
 
-            n = users.bytes[s, filled]
-            if n:
-                for j in range(k):
-                    close[j] = 0
-                for a in range(0, w, 2):
-                    q0, q1 = tweets.query[t, a], tweets.query[t, a + 1]
-                    at = d + a * k
+                n = users.bytes[s, filled]
+                if n:
                     for j in range(k):
-                        close[j] += q0 * np.float32(users.codes[s, at + j]) + q1 * np.float32(
-                            users.codes[s, at + k + j]
+                        close[j] = 0
+                    for a in range(0, w, 2):
+                        q0, q1 = tweets.query[t, a], tweets.query[t, a + 1]
+                        at = d + a * k
+                        for j in range(k):
+                            close[j] += q0 * np.float32(users.codes[s, at + j]) + q1 * np.float32(
+                                users.codes[s, at + k + j]
+                            )
+                    largest, total, power = np.float32(-8), np.float32(0), np.float32(0)
+                    for j in range(k):  # the others are 0
+                        x = close[j]
+                        largest = max(largest, x if j < n else np.float32(-8))
+                        total += x
+                        x = max(x, np.float32(0))
+                        power += x * x * x * x
+                    mean = total / np.float32(n)
+                    root = np.sqrt(np.sqrt(power / np.float32(n) + np.float32(1e-5)))
+                    for j in range(h):
+                        z[p, j] += (
+                            largest * net.similarity[0, j]
+                            + mean * net.similarity[1, j]
+                            + root * net.similarity[2, j]
                         )
-                largest, total, power = np.float32(-8), np.float32(0), np.float32(0)
-                for j in range(k):  # the others are 0
-                    x = close[j]
-                    largest = max(largest, x if j < n else np.float32(-8))
-                    total += x
-                    x = max(x, np.float32(0))
-                    power += x * x * x * x
-                mean = total / np.float32(n)
-                root = np.sqrt(np.sqrt(power / np.float32(n) + np.float32(1e-5)))
-                for j in range(h):
-                    z[j] += (
-                        largest * net.similarity[0, j]
-                        + mean * net.similarity[1, j]
-                        + root * net.similarity[2, j]
-                    )
 
-            for j in range(h):
-                z[j] *= min(max(z[j] + np.float32(3), np.float32(0)), np.float32(6)) * np.float32(1 / 6)
-            for j in range(last):
-                y[j] = net.middle_bias[j]
-            for a in range(0, h, 4):
-                z0, z1, z2, z3 = z[a], z[a + 1], z[a + 2], z[a + 3]
+            join(u, net.c, z)
+            for p in range(4):
+                for j in range(h):
+                    z[p, j] *= min(max(z[p, j] + np.float32(3), np.float32(0)), np.float32(6)) * _SIXTH
                 for j in range(last):
-                    y[j] += (z0 * net.middle[a, j] + z1 * net.middle[a + 1, j]) + (
-                        z2 * net.middle[a + 2, j] + z3 * net.middle[a + 3, j]
-                    )
-            for j in range(last):
-                y[j] *= min(max(y[j] + np.float32(3), np.float32(0)), np.float32(6)) * np.float32(1 / 6)
-            for j in range(heads):
-                x = net.heads_bias[j]
-                for a in range(last):
-                    x += y[a] * net.heads[j, a]
-                out[i, j] = x
+                    y[p, j] = net.middle_bias[j]
+            narrow(z, net.middle, y)
+            for p in range(stop - start):
+                for j in range(last):
+                    y[p, j] *= min(max(y[p, j] + np.float32(3), np.float32(0)), np.float32(6)) * _SIXTH
+                for j in range(heads):
+                    x = net.heads_bias[j]
+                    for a in range(last):
+                        x += y[p, a] * net.heads[j, a]
+                    out[start + p, j] = x
         return sink
 
     return pair_logits
