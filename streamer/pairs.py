@@ -9,27 +9,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.features import Floats, pair_features
 from models.state.affinity import AFFINITY
-from models.state.stores import FOLLOWS, Pair, Stores
+from models.state.stores import Pair, Stores
 from models.state.tweet import TweetRecord
+from streamer.audiences import Audiences, engagements, reciprocity
 from streamer.sharding import shards_of
-from streamer.user_matrix import UserMatrix
-
-Index = NDArray[np.intp]
+from streamer.user_matrix import Slots, UserMatrix
 
 
 @dataclass(slots=True, frozen=True)
 class Unit:
-    """One tweet to be scored at second `now`: for the followers in `shard`, or for `users`."""
+    """One tweet to be scored at second `now`: for the followers in `shard` (at most `size`) or `users`."""
 
     tweet_id: str
     tweet: TweetRecord
     now: int
+    size: int
     shard: int | None = None
     users: Sequence[str] = ()
 
@@ -38,96 +39,69 @@ class Unit:
 class Pairs:
     """Columns [n], ordered by unit: the unit's place, the reader's slot in the matrix, their features."""
 
-    unit: Index
-    slots: Index
+    unit: Slots
+    slots: Slots
     features: Floats
 
 
-def load_pairs(units: Sequence[Unit], stores: Stores, matrix: UserMatrix, shards: int) -> Pairs:
-    """The pairs of these units, of `user_matrix.MOST_USERS` readers at most, in a few round trips.
+class _Readers(NamedTuple):
+    """A unit's readers as columns [n]."""
 
-    Entries that do not follow (any more), and authors who follow themselves, are left out of audiences; users
-    asked for by name are all there. The slots are valid until the matrix loads again.
+    slots: Slots
+    bits: NDArray[np.uint8]
+    affinity: NDArray[np.void]
+    reciprocity: Floats
+
+
+def load_pairs(
+    units: Sequence[Unit], stores: Stores, audiences: Audiences, matrix: UserMatrix, shards: int
+) -> Pairs:
+    """The pairs of these units, of `user_matrix.MOST_USERS` readers at most, in a few round trips or none.
+
+    Users asked for by name are all there. The slots are valid until the matrix's next round.
     """
-    readers: list[Sequence[str]] = [()] * len(units)
-    bits: list[NDArray[np.uint8]] = [np.empty(0, np.uint8)] * len(units)
-    audience = [i for i, unit in enumerate(units) if unit.shard is not None]
-    named = [i for i, unit in enumerate(units) if unit.shard is None]
-    authors = list(dict.fromkeys((units[i].tweet.author_id, units[i].shard or 0) for i in audience))
-    followers = dict(zip(authors, stores.audiences.get(authors), strict=True))
-    for i in audience:
-        readers[i], bits[i] = followers[units[i].tweet.author_id, units[i].shard or 0]
-    edges = _named_edges([units[i] for i in named], shards)
-    if edges:
-        found = stores.audiences.bits(edges)
-        bounds = np.cumsum([0, *(len(units[i].users) for i in named)]).tolist()
-        for i, low, high in zip(named, bounds, bounds[1:], strict=False):
-            readers[i], bits[i] = units[i].users, found[low:high]
-
-    unit = np.repeat(np.arange(len(units)), [len(users) for users in readers])
-    slots = matrix.slots(list(chain.from_iterable(readers)))
-    bit = np.concatenate(bits) if bits else np.empty(0, np.uint8)
-    is_audience = np.array([u.shard is not None for u in units], np.bool_)
-    author_slot = matrix.find([u.tweet.author_id for u in units])
-    wanted = ~is_audience[unit] | (((bit & FOLLOWS) != 0) & (slots != author_slot[unit]))
-
-    affinity = np.zeros(len(unit), AFFINITY)
-    _audience_affinities(affinity, units, audience, authors, stores, matrix, unit, slots)
-    if edges:
-        affinity[~is_audience[unit]] = stores.affinities.get_many(edges)
-    if not wanted.all():
-        unit, slots, bit, affinity = unit[wanted], slots[wanted], bit[wanted], affinity[wanted]
-
+    matrix.begin()
+    named = iter(_named([unit for unit in units if unit.shard is None], stores, matrix, shards))
+    places = list(dict.fromkeys((u.tweet.author_id, u.shard) for u in units if u.shard is not None))
+    followers = {
+        place: _Readers(held.slots, held.bits, held.affinity, held.reciprocity)
+        for place, held in zip(places, audiences.get(places), strict=True)
+        if held.affinity is not None and held.reciprocity is not None
+    }
+    readers = [next(named) if u.shard is None else followers[u.tweet.author_id, u.shard] for u in units]
+    slots, bits, affinity, returned = map(np.concatenate, zip(*readers, strict=True))
+    unit = np.repeat(np.arange(len(units)), [len(column.slots) for column in readers])
     features = pair_features(
         np.array([u.now for u in units], np.int64)[unit],
-        bit,
+        bits,
         affinity,
         matrix.rows.habits[slots],
         _mentioned(units, matrix, unit, slots),
-        _reciprocity(units, stores, unit, matrix.rows.keys[slots]),
+        returned,
     )
     return Pairs(unit, slots, features)
 
 
-def _named_edges(units: Sequence[Unit], shards: int) -> list[Pair]:
+def _named(units: Sequence[Unit], stores: Stores, matrix: UserMatrix, shards: int) -> list[_Readers]:
+    """The readers that these units name."""
+    if not units:
+        return []
     users = list(chain.from_iterable(unit.users for unit in units))
     authors = chain.from_iterable(repeat(unit.tweet.author_id, len(unit.users)) for unit in units)
-    return list(map(Pair, authors, shards_of(users, shards).tolist(), users))
+    edges = list(map(Pair, authors, shards_of(users, shards).tolist(), users))
+    slots, bits = matrix.slots(users), stores.audiences.bits(edges)
+    affinity = stores.affinities.get_many(edges) if edges else np.zeros(0, AFFINITY)
+    engaged = engagements(stores, [unit.tweet.author_id for unit in units])
+    bounds = np.cumsum([0, *(len(unit.users) for unit in units)]).tolist()
+    found = []
+    for keys, low, high in zip(engaged, bounds, bounds[1:], strict=False):
+        part = slice(low, high)
+        returned = reciprocity(keys, matrix.rows.keys[slots[part]])
+        found.append(_Readers(slots[part], bits[part], affinity[part], returned))
+    return found
 
 
-def _audience_affinities(
-    out: NDArray[np.void],
-    units: Sequence[Unit],
-    audience: Sequence[int],
-    authors: Sequence[tuple[str, int]],
-    stores: Stores,
-    matrix: UserMatrix,
-    unit: Index,
-    slots: Index,
-) -> None:
-    """Fill in the affinities of the pairs of audience units."""
-    if not authors:
-        return
-    found = stores.affinities.get(authors)
-    place = {author: i for i, author in enumerate(authors)}
-    # Users of the author's affinities who are in the audience are at hand by now; the others do not matter.
-    known = matrix.find(list(chain.from_iterable(users for users, _ in found)))
-    owner = np.repeat(np.arange(len(authors)), [len(users) for users, _ in found])
-    records = np.concatenate([records for _, records in found])
-    at_hand = np.flatnonzero(known >= 0)
-    order = at_hand[np.argsort(_joint(owner[at_hand], known[at_hand]))]
-    keys = _joint(owner[order], known[order])
-    if not len(keys):
-        return
-    author_of = np.full(len(units), -1)
-    author_of[audience] = [place[units[i].tweet.author_id, units[i].shard or 0] for i in audience]
-    asked = _joint(author_of[unit], slots)
-    at = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
-    hits = np.flatnonzero((keys[at] == asked) & (author_of[unit] >= 0))
-    out[hits] = records[order[at[hits]]]
-
-
-def _mentioned(units: Sequence[Unit], matrix: UserMatrix, unit: Index, slots: Index) -> NDArray[np.bool_]:
+def _mentioned(units: Sequence[Unit], matrix: UserMatrix, unit: Slots, slots: Slots) -> NDArray[np.bool_]:
     """Whether the tweet names the reader [n]."""
     owner = np.repeat(np.arange(len(units)), [len(u.tweet.mentions) for u in units])
     if not len(owner):
@@ -136,22 +110,6 @@ def _mentioned(units: Sequence[Unit], matrix: UserMatrix, unit: Index, slots: In
     return np.isin(_joint(unit, slots), _joint(owner, named)[named >= 0])
 
 
-def _reciprocity(units: Sequence[Unit], stores: Stores, unit: Index, keys: NDArray[np.uint32]) -> Floats:
-    """How many of the author's own last engagements are with tweets of the reader [n]."""
-    authors = list(dict.fromkeys(u.tweet.author_id for u in units))
-    place = {author: i for i, author in enumerate(authors)}
-    histories = [
-        np.empty(0, np.uint32) if state is None else state.items["author"]
-        for state in stores.users.get_many(authors)
-    ]
-    owner = np.repeat(np.arange(len(authors)), [len(items) for items in histories])
-    engaged = np.sort(_joint(owner, np.concatenate(histories))) if len(owner) else np.empty(0, np.int64)
-    author_of = np.array([place[u.tweet.author_id] for u in units], np.intp)
-    asked = _joint(author_of[unit], keys)
-    count = np.searchsorted(engaged, asked, "right") - np.searchsorted(engaged, asked, "left")
-    return count.astype(np.float32)
-
-
-def _joint(high: Index, low: NDArray[np.integer]) -> NDArray[np.int64]:
+def _joint(high: Slots, low: Slots) -> NDArray[np.int64]:
     """Two small numbers as one: `low` is below 2**32."""
     return (high.astype(np.int64) << 32) | low.astype(np.int64)

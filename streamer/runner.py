@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from streamer import metrics
 from streamer.freshness import Freshness
@@ -25,6 +25,10 @@ from streamer.transport import Delivery
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+#: A delivery, how many of its records were given to the stage, what it made of them, and that packed.
+_Processed = tuple[Delivery, int, Outputs, list[Packed]]
+#: Deliveries that may be begun and not finished when the next is begun. Beyond that, the next one waits.
+_UNFINISHED: Final = 8
 
 
 class StageRunner:
@@ -48,7 +52,11 @@ class StageRunner:
         self._logical = {kafka.topic(topic): topic for topic in stage.topics}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=stage.name)
         # One batch may wait here: with the one in `process` and the one being sent, three are under way.
-        self._processed: asyncio.Queue[tuple[Delivery, int, Outputs, list[Packed]]] = asyncio.Queue(1)
+        self._processed: asyncio.Queue[_Processed | Exception] = asyncio.Queue(1)
+        # A lock serves who asked first, so those who have something to process take turns.
+        self._turns = asyncio.Lock()
+        self._unfinished = asyncio.Semaphore(_UNFINISHED)
+        self._finishing: set[asyncio.Task[None]] = set()
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -74,24 +82,49 @@ class StageRunner:
         logger.info("%s: opened in %.1f s", self.name, time.monotonic() - started)
 
     async def handle(self, delivery: Delivery) -> None:
-        """Process a delivery and queue its outputs. Raises what the stage raises."""
-        records: Sequence[Record] = delivery.records
-        while records and not self._stopping.is_set():
-            self._in_flight += 1
-            self._idle.clear()
-            try:
+        """Process a delivery and queue its outputs. What of it the stage hands back takes turns with the
+        deliveries that follow. Raises what the stage raises.
+        """
+        rest = await self._turn(delivery, delivery.records)
+        if rest:
+            await self._unfinished.acquire()
+            self._begun()
+            task = asyncio.create_task(self._finish(delivery, rest))
+            self._finishing.add(task)
+            task.add_done_callback(self._finishing.discard)
+            # It waits for its turn before the next delivery does.
+            await asyncio.sleep(0)
+
+    async def _finish(self, delivery: Delivery, rest: Sequence[Record]) -> None:
+        try:
+            while rest:
+                rest = await self._turn(delivery, rest)
+        except Exception as error:  # `publish` raises it, and so ends the worker
+            await self._processed.put(error)
+        finally:
+            self._unfinished.release()
+            self._finished()
+
+    async def _turn(self, delivery: Delivery, records: Sequence[Record]) -> Sequence[Record]:
+        """Process some of the records; those that are left."""
+        self._begun()
+        try:
+            async with self._turns:
+                if self._stopping.is_set():
+                    self._finished()
+                    return ()
                 worth = records if self.freshness is None else self.freshness.worth(delivery, records)
                 outputs, packed = await self._in_thread(partial(self._process, delivery, worth))
                 await self._processed.put((delivery, len(records), outputs, packed))
-            except BaseException as error:
-                self._finished()
-                if self._stopping.is_set() and isinstance(error, Exception):
-                    logger.info("%s: gave up %s to stop; it will be done again", self.name, delivery)
-                    return
-                if isinstance(error, Exception):
-                    logger.critical("%s: %s failed: %s: %s", self.name, delivery, type(error).__name__, error)
-                raise
-            records = outputs.rest
+        except BaseException as error:
+            self._finished()
+            if self._stopping.is_set() and isinstance(error, Exception):
+                logger.info("%s: gave up %s to stop; it will be done again", self.name, delivery)
+                return ()
+            if isinstance(error, Exception):
+                logger.critical("%s: %s failed: %s: %s", self.name, delivery, type(error).__name__, error)
+            raise
+        return outputs.rest
 
     def _process(self, delivery: Delivery, records: Sequence[Record]) -> tuple[Outputs, list[Packed]]:
         if not records:
@@ -103,9 +136,12 @@ class StageRunner:
         return outputs, self._producer.pack(outputs.groups)
 
     async def publish(self) -> None:
-        """Send what was processed, for ever. Raises `KafkaUnavailable`."""
+        """Send what was processed, for ever. Raises `KafkaUnavailable`, or what the stage raised."""
         while True:
-            delivery, given, outputs, packed = await self._processed.get()
+            processed = await self._processed.get()
+            if isinstance(processed, Exception):
+                raise processed
+            delivery, given, outputs, packed = processed
             with self._send_seconds.time():
                 await self._producer.send(packed)
             delivery.done = not outputs.rest
@@ -121,6 +157,10 @@ class StageRunner:
         now = time.time() * 1000
         for origin in outputs.origins:
             metrics.end_to_end_seconds.observe((now - origin) / 1000)
+
+    def _begun(self) -> None:
+        self._in_flight += 1
+        self._idle.clear()
 
     def _finished(self) -> None:
         self._in_flight -= 1

@@ -306,6 +306,8 @@ class Settings(BaseSettings):
     freshness: FreshnessSettings = FreshnessSettings()
     request_wait_s: float = Field(default=10.0, ge=0)
     """How long a score request waits for a tweet that has no vector yet, before it is a dead letter."""
+    cache_mb: int = Field(default=256, ge=1)
+    """Memory for what `score` keeps at hand of users and audiences, in MB; the rest is read from Redis."""
     http: HttpSettings = HttpSettings()
     watchdog: WatchdogSettings = WatchdogSettings()
     stages: Annotated[tuple[str, ...], NoDecode] = ()

@@ -91,7 +91,8 @@ class Outputs(msgspec.Struct):
     them once the outputs are durable.
 
     A stage whose outputs may be many times its input handles as many records as fit in bounded memory and
-    names the others in `rest`: `process` is called again with them while these outputs are being sent.
+    little time, and names the others in `rest`, or whatever stands for what is left to do of them: `process`
+    is called again with them, after what came meanwhile has had its turn. So it must not mind the order.
     """
 
     groups: Sequence[Group | Block] = ()

@@ -88,7 +88,10 @@ class AudienceStore(Protocol):
         """Bits of single pairs, uint8 [n]; 0 where there is no edge."""
 
     def change(self, changes: Iterable[tuple[Pair, int, bool]]) -> None:
-        """Set (True) or clear (False) one bit of each pair, atomically and in order. Empty entries vanish."""
+        """Set (True) or clear (False) one bit of each pair, atomically and in order. Empty entries vanish.
+
+        Then tell those who cache them.
+        """
 
 
 class AffinityStore(Protocol):
@@ -101,7 +104,7 @@ class AffinityStore(Protocol):
         """Records [n] of single pairs, zeros where there is none; the caller's own copy."""
 
     def put_many(self, records: Mapping[Pair, NDArray[np.void]]) -> None:
-        """Replace these records."""
+        """Replace these records, then tell those who cache them."""
 
 
 class AuthorStore(Protocol):

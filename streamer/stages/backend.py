@@ -15,7 +15,7 @@ from streamer import metrics
 from streamer.errors import StreamerError
 from streamer.settings import Settings
 from streamer.stage import StageUnavailable
-from streamer.stores import ChangedUsers, Notices, RedisConnection, redis_stores
+from streamer.stores import ChangeFeed, Notices, RedisConnection, redis_stores
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class Backend(Protocol):
 
     stores: Stores
     model: ServingModel
-    notices: ChangedUsers
+    notices: ChangeFeed
 
     def open(self) -> None:
         """Load and connect. Raises `StreamerError`."""
@@ -48,7 +48,7 @@ class RedisBackend:
 
     stores: Stores
     model: ServingModel
-    notices: ChangedUsers
+    notices: ChangeFeed
 
     def __init__(self, settings: Settings, *, with_model: bool) -> None:
         self._settings = settings

@@ -1,8 +1,8 @@
 """`score`: requests become predictions.
 
 A batch is answered in parts of bounded size, whatever it asks for: what does not fit into one `process` call
-is handed back as `rest`. An audience too large for one part is cut into requests of its own, which queue
-behind the others: one celebrity does not hold up everybody else's followers.
+is handed back as `rest`, and takes turns with what comes meanwhile. What is asked for very many readers is
+such a part of its own, read piece by piece: one celebrity does not hold up everybody else's followers.
 Knows nothing of how pairs are looked up (`streamer.pairs`) or records are written (`streamer.predictions`).
 """
 
@@ -10,44 +10,75 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, Literal, NamedTuple
+from dataclasses import replace
+from itertools import chain
+from typing import Final, Literal
 
 import numpy as np
-from msgspec.structs import replace
+from msgspec.structs import replace as changed
 
 from models.events import ScoreRequest
 from models.state.keys import id_key
 from models.state.stores import FOLLOWS
 from models.state.tweet import TweetRecord
 from streamer import metrics
+from streamer.audiences import Audiences
 from streamer.dead_letters import DeadLetters
 from streamer.decoding import BadRecord, Decoder, Reason
-from streamer.pair_writer import texts
+from streamer.pair_writer import warm_up
 from streamer.pairs import Unit, load_pairs
 from streamer.predictions import PredictionEncoder, ScoredTweet
-from streamer.requests import REQUEST_USERS, encode_request, for_users
-from streamer.stage import Batch, Block, Group, Outputs, Record
+from streamer.requests import encode_request
+from streamer.stage import Batch, Block, Group, Headers, Outputs, Record
 from streamer.stages.base import BackedStage
 from streamer.user_matrix import MOST_USERS, UserMatrix
 
-#: Records looked at together: their tweets are one round trip, their audiences another.
-_WINDOW: Final = 512
-#: Pairs scored in one `process` call: about 25 MB of records.
-_PART: Final = 4 * MOST_USERS
+#: Tweets looked up together: one round trip, and another for their audiences.
+_WINDOW: Final = 256
+#: Pairs scored in one `process` call: about 5 MB of records, and 30 ms.
+_PART: Final = MOST_USERS
+#: More readers than this are scored so many at a time, and nothing else in the same call: 10 ms.
+_PIECE: Final = 4_096
+#: Tweets kept at hand: each is asked for once in every shard.
+_TWEETS: Final = 8_192
 #: Pause when a batch holds nothing but requests that wait for their tweets: they come back at once.
 _PAUSE_S: Final = 0.03
-
-assert REQUEST_USERS <= MOST_USERS <= _PART, "what is cut must fit when it comes back"
 
 _decoder = Decoder(ScoreRequest)
 
 
-class _Asked(NamedTuple):
-    """A request with its tweets: (id, record or None, number of readers)."""
+class _Asked:
+    """A record that was looked up, with the units that are left to score. Stands for it in `rest`."""
 
-    record: Record
-    request: ScoreRequest
-    tweets: list[tuple[str, TweetRecord | None, int]]
+    __slots__ = ("large", "record", "units")
+
+    def __init__(self, record: Record, units: Iterator[Unit], *, large: bool) -> None:
+        self.record, self.units, self.large = record, units, large
+
+    @property
+    def offset(self) -> int:
+        """See `Record`."""
+        return self.record.offset
+
+    @property
+    def timestamp(self) -> int:
+        """See `Record`."""
+        return self.record.timestamp
+
+    @property
+    def key(self) -> bytes | None:
+        """See `Record`."""
+        return self.record.key
+
+    @property
+    def value(self) -> bytes | None:
+        """See `Record`."""
+        return self.record.value
+
+    @property
+    def headers(self) -> Headers:
+        """See `Record`."""
+        return self.record.headers
 
 
 class _Part:
@@ -58,19 +89,32 @@ class _Part:
         self.units: list[Unit] = []
         #: The record that each unit was asked for in.
         self.records: list[Record] = []
-        #: How many readers each unit has at most, and all together.
-        self.sizes: list[int] = []
         self.pairs = 0
         self.waiting = False
+        self.rest: list[Record] = []
         self._partition = partition
         self._sent: dict[tuple[tuple[str, bytes], ...], tuple[list[bytes], list[Record]]] = {}
 
-    def send_back(self, record: Record, values: Iterable[bytes]) -> None:
-        """Queue requests behind the others of this partition, in the place of `record`."""
+    def take(self, asked: _Asked) -> None:
+        """Units of a record, as far as there is room; what does not fit is left over."""
+        for unit in asked.units:
+            if self.pairs and self.pairs + unit.size > _PART:
+                asked.units = chain([unit], asked.units)
+                self.rest.append(asked)
+                return
+            self.add(unit, asked.record)
+
+    def add(self, unit: Unit, record: Record) -> None:
+        """Score this unit."""
+        self.units.append(unit)
+        self.records.append(record)
+        self.pairs += unit.size
+
+    def send_back(self, record: Record, value: bytes) -> None:
+        """Queue a request behind the others of this partition, in the place of `record`."""
         sent, records = self._sent.setdefault(tuple(record.headers), ([], []))
-        for value in values:
-            sent.append(value)
-            records.append(record)
+        sent.append(value)
+        records.append(record)
 
     @property
     def requests(self) -> Iterator[Group]:
@@ -92,103 +136,128 @@ class ScoreStage(BackedStage):
     def open(self) -> None:
         """Load the model and make room for users. Raises `StreamerError`."""
         super().open()
-        backend, model = self.backend, self.backend.model
+        backend, model, memory = self.backend, self.backend.model, self.settings.cache_mb * 2**20
         self._encoder = PredictionEncoder(self.settings.predictions, model.heads, model.fingerprint)
         self._matrix = UserMatrix(
-            model, backend.stores.vectors, backend.notices, self._encoder.user_part, self.shards
+            model, backend.stores.vectors, self._encoder.user_part, self.shards, memory * 3 // 4
         )
+        self._audiences = Audiences(backend.stores, self._matrix, self.shards, memory // 4)
+        self._tweets: dict[str, TweetRecord] = {}
+        warm_up()
 
     def process(self, batch: Batch) -> Outputs:
         """Score as many of the records as make one part. Raises `StageUnavailable`."""
-        self._matrix.refresh()
+        changes = self.backend.notices.poll()
+        self._matrix.refresh(None if changes is None else changes.users)
+        self._audiences.refresh(changes)
         part = _Part(batch.partition, DeadLetters(self.name, batch))
+        large: list[_Asked] = []
         done = 0
-        for asked in self._look_up(batch.records[:_WINDOW]):
-            pairs = 0 if isinstance(asked, BadRecord) else sum(size for _, _, size in asked.tweets)
-            if part.pairs and part.pairs + pairs > _PART:
-                break
-            if isinstance(asked, BadRecord):
-                part.letters.add(batch.records[done], asked.reason, asked.error)
-            else:
-                self._take_on(asked, part)
-            done += 1
+        while done < len(batch.records) and part.pairs < _PART:
+            found, looked_at = self._look_up(batch.records[done:], part)
+            done += looked_at
+            for asked in found:
+                if asked.large:
+                    large.append(asked)
+                else:
+                    part.take(asked)
+        part.rest += batch.records[done:]
+        if large and not part.units:
+            # One piece of one record; its next comes after those of the others.
+            first = large.pop(0)
+            piece = next((unit for unit in first.units if unit.size), None)
+            if piece is not None:
+                part.add(piece, first.record)
+                large.append(first)
         groups = list(self._scored(part))
         if part.waiting and not part.units:
             self.backend.wait(_PAUSE_S)
         return Outputs(
             [*part.letters.groups, *part.requests, *groups],
             origins=[record.timestamp for record in part.records if record.timestamp >= 0],
-            rest=batch.records[done:],
+            rest=[*part.rest, *large],
         )
 
-    def _look_up(self, records: Sequence[Record]) -> list[_Asked | BadRecord]:
-        """Decode, and find the tweets and how many readers each has. In the order of the records."""
-        found: list[_Asked | BadRecord] = []
+    def _look_up(self, records: Sequence[Record], part: _Part) -> tuple[list[_Asked], int]:
+        """Decode some records, and find their tweets and how many readers each has.
+
+        Those that can be scored, in order, and how many were looked at. What is wrong is a dead letter, and
+        what has to wait is sent back.
+        """
+        found: list[_Asked] = []
+        requests: list[tuple[Record, ScoreRequest]] = []
+        ids: dict[str, None] = {}
+        looked_at = 0
         for record in records:
+            if len(ids) >= _WINDOW:
+                break
+            looked_at += 1
+            if isinstance(record, _Asked):
+                found.append(record)
+                continue
             try:
                 request = _decoder(record.value)
-                if request.shard is not None and request.shard >= self.shards:
-                    found.append(BadRecord(Reason.BAD_VALUE, f"`shard` is not below {self.shards}"))
-                    continue
             except BadRecord as bad:
-                found.append(bad)
-            else:
-                found.append(_Asked(record, request, []))
-        stores = self.backend.stores
-        ids = list(dict.fromkeys(id_ for asked in _good(found) for id_ in asked.request.tweet_ids))
-        tweets = dict(zip(ids, stores.tweets.get_many(list(map(id_key, ids))), strict=True))
-        hits = sum(tweet is not None for tweet in tweets.values())
-        metrics.cache_lookups.labels("score_tweets", "hit").inc(hits)
-        metrics.cache_lookups.labels("score_tweets", "miss").inc(len(ids) - hits)
-        audiences = list(
-            dict.fromkeys(
-                (tweet.author_id, asked.request.shard)
-                for asked in _good(found)
-                for id_ in asked.request.tweet_ids
-                if (tweet := tweets[id_]) is not None and asked.request.shard is not None
-            )
-        )
-        sizes = dict(zip(audiences, stores.audiences.sizes(audiences).tolist(), strict=True))
-        for asked in _good(found):
-            shard, named = asked.request.shard, len(asked.request.user_ids or ())
-            for id_ in dict.fromkeys(asked.request.tweet_ids):
-                tweet = tweets[id_]
-                size = 0 if tweet is None else named if shard is None else sizes[tweet.author_id, shard]
-                asked.tweets.append((id_, tweet, size))
-        return found
-
-    def _take_on(self, asked: _Asked, part: _Part) -> None:
-        """Make units of a request; what cannot be scored now is sent back, or is a dead letter."""
-        record, request, tweets = asked
-        users = list(dict.fromkeys(request.user_ids or ()))
-        unknown = [id_ for id_, tweet, _ in tweets if tweet is None]
-        later: list[str] = []
-        for id_, tweet, size in tweets:
-            if tweet is None or not size:
+                part.letters.add(record, bad.reason, bad.error)
                 continue
-            if size > MOST_USERS:
-                part.send_back(record, for_users(request, id_, users or self._followers(tweet, request)))
-            elif part.pairs and part.pairs + size > _PART:
-                later.append(id_)
+            if request.shard is not None and request.shard >= self.shards:
+                part.letters.add(record, Reason.BAD_VALUE, f"`shard` is not below {self.shards}")
             else:
-                now = tweet.created_at if request.at is None else request.at
-                part.units.append(Unit(id_, tweet, now // 1000, request.shard, users))
-                part.records.append(record)
-                part.sizes.append(size)
-                part.pairs += size
-        if later:
-            part.send_back(record, [encode_request(replace(request, tweet_ids=later))])
-        if unknown:
-            self._wait_for(unknown, record, request, part)
+                requests.append((record, request))
+                ids |= dict.fromkeys(request.tweet_ids)
+        tweets = self._records(ids)
+        sizes = self._audiences.sizes(
+            [
+                (tweet.author_id, request.shard)
+                for _, request in requests
+                for id_ in request.tweet_ids
+                if request.shard is not None and (tweet := tweets.get(id_)) is not None
+            ]
+        )
+        for record, request in requests:
+            units: list[Unit] = []
+            users = list(dict.fromkeys(request.user_ids or ()))
+            for id_ in dict.fromkeys(request.tweet_ids):
+                if (tweet := tweets.get(id_)) is not None:
+                    size = len(users) if request.shard is None else sizes[tweet.author_id, request.shard]
+                    now = (tweet.created_at if request.at is None else request.at) // 1000
+                    units.append(Unit(id_, tweet, now, size, request.shard, users))
+            if any(unit.size > _PIECE for unit in units):
+                pieces = chain.from_iterable(map(self._pieces, units))
+                found.append(_Asked(record, pieces, large=True))
+            else:
+                found.append(_Asked(record, (unit for unit in units if unit.size), large=False))
+            if unknown := [id_ for id_ in request.tweet_ids if id_ not in tweets]:
+                self._wait_for(unknown, record, request, part)
+        return found, looked_at
 
-    def _followers(self, tweet: TweetRecord, request: ScoreRequest) -> list[str]:
-        assert request.shard is not None
-        return [
-            user
-            for users, bits in self.backend.stores.audiences.scan(tweet.author_id, request.shard)
-            for user, bit in zip(users, bits.tolist(), strict=True)
-            if bit & FOLLOWS and user != tweet.author_id
-        ]
+    def _records(self, ids: Iterable[str]) -> dict[str, TweetRecord]:
+        """Those of the tweets that are known. They never change."""
+        missing = [id_ for id_ in ids if id_ not in self._tweets]
+        records = self.backend.stores.tweets.get_many(list(map(id_key, missing)))
+        known = {id_: self._tweets[id_] for id_ in ids if id_ in self._tweets}
+        fresh = {id_: record for id_, record in zip(missing, records, strict=True) if record is not None}
+        metrics.cache_lookups.labels("score_tweets", "hit").inc(len(known) + len(fresh))
+        metrics.cache_lookups.labels("score_tweets", "miss").inc(len(missing) - len(fresh))
+        if len(self._tweets) + len(fresh) > _TWEETS:
+            self._tweets.clear()
+        self._tweets |= fresh
+        return known | fresh
+
+    def _pieces(self, unit: Unit) -> Iterator[Unit]:
+        """A unit of many readers as units of few, read from the store when their turn comes."""
+        if unit.size <= _PIECE:
+            yield unit
+        elif unit.shard is None:
+            for start in range(0, unit.size, _PIECE):
+                users = unit.users[start : start + _PIECE]
+                yield replace(unit, size=len(users), users=users)
+        else:
+            author = unit.tweet.author_id
+            for users, bits in self.backend.stores.audiences.scan(author, unit.shard):
+                pairs = zip(users, bits.tolist(), strict=True)
+                followers = [user for user, bit in pairs if bit & FOLLOWS and user != author]
+                yield replace(unit, size=len(followers), shard=None, users=followers)
 
     def _wait_for(self, unknown: list[str], record: Record, request: ScoreRequest, part: _Part) -> None:
         """The request goes round until its deadline: the topic is the waiting room, nothing piles up here."""
@@ -199,7 +268,7 @@ class ScoreStage(BackedStage):
             deadline = published + int(self.settings.request_wait_s * 1000)
         if now < deadline:
             part.waiting = True
-            part.send_back(record, [encode_request(replace(request, tweet_ids=unknown, deadline=deadline))])
+            part.send_back(record, encode_request(changed(request, tweet_ids=unknown, deadline=deadline)))
         else:
             named = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
             part.letters.add(record, Reason.UNKNOWN_TWEET, f"no vector by the deadline: {named}")
@@ -208,18 +277,18 @@ class ScoreStage(BackedStage):
         """The predictions of the part's units, in chunks of bounded size."""
         chunk: list[int] = []
         readers = 0
-        for i, size in enumerate(part.sizes):
-            if chunk and readers + size > MOST_USERS:
+        for i, unit in enumerate(part.units):
+            if chunk and readers + unit.size > MOST_USERS:
                 yield from self._score(chunk, part)
                 chunk, readers = [], 0
             chunk.append(i)
-            readers += size
+            readers += unit.size
         if chunk:
             yield from self._score(chunk, part)
 
     def _score(self, chunk: Sequence[int], part: _Part) -> Iterator[Group | Block]:
         units, matrix = [part.units[i] for i in chunk], self._matrix
-        pairs = load_pairs(units, self.backend.stores, matrix, self.shards)
+        pairs = load_pairs(units, self.backend.stores, self._audiences, matrix, self.shards)
         vectors = np.stack([unit.tweet.vector for unit in units])
         terms = np.stack([unit.tweet.terms for unit in units])
         probabilities = self.backend.model.score(
@@ -238,24 +307,17 @@ class ScoreStage(BackedStage):
             here = here[self._encoder.selected(pairs.unit[here], probabilities[here])]
             slots, unit, chances = pairs.slots[here], pairs.unit[here], probabilities[here]
             if self.settings.predictions.format == "pair":
-                for body, count in self._encoder.pairs(
-                    tweets,
-                    unit,
-                    chances,
-                    texts(matrix.keys[slots].tolist()),
-                    texts(matrix.parts[slots].tolist()),
-                    np.arange(len(slots)),
-                    scored_at,
+                keys, parts, limit = (
+                    matrix.keys.texts,
+                    matrix.parts.texts,
                     self.settings.kafka.max_send_batch_bytes,
-                ):
+                )
+                bodies = self._encoder.pairs(tweets, unit, chances, keys, parts, slots, scored_at, limit)
+                for body, count in bodies:
                     yield Block("predictions", shard, body, count, scored_at)
             else:
                 ids, cold = matrix.user_ids[slots], matrix.cold[slots]
                 columns = list(self._encoder.columns(tweets, unit, chances, ids, cold, scored_at))
                 if columns:
-                    keys, values = zip(*columns, strict=True)
-                    yield Group("predictions", keys, values, shard, scored_at)
-
-
-def _good(found: Iterable[_Asked | BadRecord]) -> Iterator[_Asked]:
-    return (asked for asked in found if isinstance(asked, _Asked))
+                    ids_, values = zip(*columns, strict=True)
+                    yield Group("predictions", ids_, values, shard, scored_at)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from models.state.stores import Stores
 from streamer.stores.connection import RedisConnection
 from streamer.stores.edges import RedisAffinities, RedisAudiences, RedisAuthors
-from streamer.stores.notices import ChangedUsers, Notices
+from streamer.stores.notices import ChangeFeed, Changes, Notices
 from streamer.stores.records import RedisTweets, RedisUsers, RedisUserVectors
 
-__all__ = ["ChangedUsers", "Notices", "RedisConnection", "redis_stores"]
+__all__ = ["ChangeFeed", "Changes", "Notices", "RedisConnection", "redis_stores"]
 
 
 def redis_stores(connection: RedisConnection, fingerprint: str) -> Stores:

@@ -152,12 +152,12 @@ class RedisConnection:
         """Tell the subscribers of `channel`, on whichever node they listen."""
         self.call(lambda client: client.publish(channel, message))
 
-    def subscribe(self, channel: str) -> Any:
-        """A redis-py `PubSub` of `channel`. Raises redis-py's errors: see `Notices`, which handles them."""
+    def subscribe(self, *channels: str) -> Any:
+        """A redis-py `PubSub` of `channels`. Raises redis-py's errors: see `Notices`, which handles them."""
         if self._client is None:
             self._client = self._connect(self.settings.timeout_s)
         subscription = self._client.pubsub()
-        subscription.subscribe(channel)
+        subscription.subscribe(*channels)
         return subscription
 
     def healthy(self) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +18,9 @@ from models.state.affinity import AFFINITY
 from models.state.stores import AUTHOR_FIELDS, Pair
 from streamer.stores.connection import Command, RedisConnection
 
+#: Pub/sub channels of changed audiences and affinities; a message is a MessagePack list of (author, shard).
+AUDIENCE_CHANNEL: Final = "audiences"
+AFFINITY_CHANNEL: Final = "affinities"
 #: Sets or clears bits of hash values that are one byte: ARGV is field, bit, 1 or 0, and so on. EVAL rather
 #: than EVALSHA: redis-py's cluster pipeline refuses the latter, and Redis caches the compiled script anyway.
 _CHANGE_BITS: Final = """
@@ -33,11 +37,11 @@ end
 _CHANGES: Final = 1_000
 _NO_AFFINITY: Final = bytes(AFFINITY.itemsize)
 #: Fields asked for per HSCAN.
-_SCAN: Final = 8_192
+_SCAN: Final = 4_096
 
 
 class RedisAudiences:
-    """See `AudienceStore`."""
+    """See `AudienceStore`. Changes are told on `AUDIENCE_CHANNEL`."""
 
     def __init__(self, connection: RedisConnection) -> None:
         self._redis = connection
@@ -70,6 +74,7 @@ class RedisAudiences:
 
     def change(self, changes: Iterable[tuple[Pair, int, bool]]) -> None:
         """See `AudienceStore.change`. Repeating it is harmless: a bit's last value wins."""
+        changes = list(changes)
         arguments: dict[str, list[str | int]] = {}
         for (author, shard, user), bit, on in changes:
             arguments.setdefault(_audience(author, shard), []).extend((user, bit, int(on)))
@@ -79,10 +84,11 @@ class RedisAudiences:
             for start in range(0, len(values), 3 * _CHANGES)
         ]
         self._redis.run(commands)
+        _tell(self._redis, AUDIENCE_CHANNEL, (pair[:2] for pair, _, _ in changes))
 
 
 class RedisAffinities:
-    """See `AffinityStore`."""
+    """See `AffinityStore`. Changes are told on `AFFINITY_CHANNEL`."""
 
     def __init__(self, connection: RedisConnection) -> None:
         self._redis = connection
@@ -108,6 +114,7 @@ class RedisAffinities:
         if self._lifetime_s:
             commands += [("EXPIRE", key, self._lifetime_s) for key in fields]
         self._redis.run(commands)
+        _tell(self._redis, AFFINITY_CHANNEL, (pair[:2] for pair in records))
 
 
 class RedisAuthors:
@@ -147,6 +154,13 @@ def _columns(reply: list[bytes] | dict[bytes, bytes]) -> tuple[list[str], list[b
     if isinstance(reply, dict):
         return list(map(bytes.decode, reply)), list(reply.values())
     return list(map(bytes.decode, reply[::2])), reply[1::2]
+
+
+def _tell(connection: RedisConnection, channel: str, places: Iterable[tuple[str, int]]) -> None:
+    """Tell those who cache them that these changed, now that it can be read."""
+    distinct = list(dict.fromkeys(places))
+    if distinct:
+        connection.publish(channel, msgspec.msgpack.encode(distinct))
 
 
 def _edges(reply: list[bytes] | dict[bytes, bytes]) -> tuple[list[str], NDArray[np.uint8]]:

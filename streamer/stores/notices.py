@@ -1,6 +1,6 @@
-"""Which user vectors changed: what a cache in front of Redis must forget.
+"""What changed in Redis: what a cache in front of it must forget.
 
-Polled by the thread that also reads the vectors, never by one of its own. So no notice can slip between a
+Polled by the thread that also reads the records, never by one of its own. So no notice can slip between a
 read and its entry in the cache: a change that the read missed is told after the read.
 Knows nothing of the cache.
 """
@@ -13,27 +13,36 @@ import msgspec
 import redis
 
 from streamer.stores.connection import RedisConnection
+from streamer.stores.edges import AFFINITY_CHANNEL, AUDIENCE_CHANNEL
 from streamer.stores.records import vector_channel
 
 
-class ChangedUsers(Protocol):
-    """Where a cache hears of changed user vectors."""
+class Changes(msgspec.Struct):
+    """User ids whose vectors changed, and (author, shard) of audiences and affinities; any may come twice."""
 
-    def poll(self) -> list[str] | None:
-        """Ids since the last poll; None when some may have been missed."""
+    users: list[str] = []
+    audiences: list[tuple[str, int]] = []
+    affinities: list[tuple[str, int]] = []
+
+
+class ChangeFeed(Protocol):
+    """Where a cache hears of changes."""
+
+    def poll(self) -> Changes | None:
+        """Changes since the last poll; None when some may have been missed."""
 
 
 class Notices:
-    """Ids of users whose vectors were replaced. Redis forgets a notice nobody heard, so a gap says `None`."""
+    """Changes as the stores tell them. Redis forgets a notice nobody heard, so a gap says `None`."""
 
     def __init__(self, connection: RedisConnection, fingerprint: str) -> None:
         self._redis = connection
-        self._channel = vector_channel(fingerprint)
+        self._users = vector_channel(fingerprint)
         self._subscription: Any = None
         self._outages = 0
 
-    def poll(self) -> list[str] | None:
-        """Ids told since the last poll, without waiting; None when some may have been missed.
+    def poll(self) -> Changes | None:
+        """Told since the last poll, without waiting; None when some may have been missed.
 
         Never raises for an outage: it says None, and the read that follows meets the outage.
         """
@@ -42,20 +51,28 @@ class Notices:
         if gap:
             # A subscription can outlive its server without noticing; a new one costs nothing.
             self.close()
-        ids: list[str] = []
+        changes = Changes()
         try:
             if self._subscription is None:
-                self._subscription = self._redis.subscribe(self._channel)
+                channels = (self._users, AUDIENCE_CHANNEL, AFFINITY_CHANNEL)
+                self._subscription = self._redis.subscribe(*channels)
             while (message := self._subscription.get_message(timeout=0)) is not None:
                 if message["type"] == "message":
-                    ids += msgspec.msgpack.decode(message["data"], type=list[str])
+                    self._note(message["channel"].decode(), message["data"], changes)
                 elif message["type"] == "subscribe":
                     # The first one, or redis-py reconnected: only from here on nothing is missed.
                     gap = True
         except redis.RedisError:
             self.close()
             gap = True
-        return None if gap else ids
+        return None if gap else changes
+
+    def _note(self, channel: str, data: bytes, changes: Changes) -> None:
+        if channel == self._users:
+            changes.users += msgspec.msgpack.decode(data, type=list[str])
+        else:
+            known = changes.audiences if channel == AUDIENCE_CHANNEL else changes.affinities
+            known += msgspec.msgpack.decode(data, type=list[tuple[str, int]])
 
     def close(self) -> None:
         """Unsubscribe; the next poll subscribes anew."""

@@ -88,3 +88,67 @@ async def test_a_stop_in_between_leaves_it_to_be_done_again(delivery: Delivery) 
     await run(stage, runner, delivery)
     assert stage.given == [5]
     assert not delivery.done
+
+
+async def test_what_is_handed_back_takes_turns_with_what_comes(delivery: Delivery) -> None:
+    """A delivery that takes many calls holds up those after it by one call each."""
+    order: list[str] = []
+
+    class Long(Pairs):
+        def process(self, batch: Batch) -> Outputs:
+            order.append(batch.topic)
+            again = batch.topic == "long" and order.count("long") < 4
+            return Outputs(rest=batch.records if again else ())
+
+    deliveries = [Delivery(topic, 0, delivery.records) for topic in ("long", "a", "b")]
+    runner = StageRunner(Long(), KafkaSettings(), Kept(delivery))  # type: ignore[arg-type]
+    publishing = asyncio.create_task(runner.publish())
+    for one in deliveries:
+        await runner.handle(one)
+    await runner.drain(5)
+    assert order == ["long", "long", "a", "long", "b", "long"]
+    assert all(one.done for one in deliveries)
+    publishing.cancel()
+    await runner.close()
+
+
+async def test_only_so_many_are_begun(delivery: Delivery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the next waits, and so does the consumer behind it."""
+    monkeypatch.setattr("streamer.runner._UNFINISHED", 2)
+    open_: set[int] = set()
+    most: list[int] = []
+
+    class Slow(Pairs):
+        def process(self, batch: Batch) -> Outputs:
+            calls[batch.partition] += 1
+            again = calls[batch.partition] < 5
+            (open_.add if again else open_.discard)(batch.partition)
+            most.append(len(open_))
+            return Outputs(rest=batch.records if again else ())
+
+    calls = dict.fromkeys(range(9), 0)
+    runner = StageRunner(Slow(), KafkaSettings(), Kept(delivery))  # type: ignore[arg-type]
+    publishing = asyncio.create_task(runner.publish())
+    for partition in calls:
+        await runner.handle(Delivery("numbers", partition, delivery.records))
+    await runner.drain(5)
+    assert set(calls.values()) == {5}
+    assert max(most) == 3  # two that go on, and one that waits to
+    publishing.cancel()
+    await runner.close()
+
+
+async def test_what_a_rest_raises_ends_publishing(delivery: Delivery) -> None:
+    class Breaks(Pairs):
+        def process(self, batch: Batch) -> Outputs:
+            if len(batch.records) < 5:
+                raise RuntimeError("no")
+            return Outputs(rest=batch.records[1:])
+
+    runner = StageRunner(Breaks(), KafkaSettings(), Kept(delivery))  # type: ignore[arg-type]
+    publishing = asyncio.create_task(runner.publish())
+    await runner.handle(delivery)
+    with pytest.raises(RuntimeError, match="no"):
+        await publishing
+    assert not delivery.done
+    await runner.close()

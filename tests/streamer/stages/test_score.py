@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -13,7 +15,6 @@ from models.events import Engagement, Follow, Prediction, PredictionColumns, Sco
 from models.serving import ServingModel
 from models.state.stores import FOLLOWED_BACK, FOLLOWS, Pair
 from models.state.tweet import TweetRecord
-from streamer import requests
 from streamer.partitions import partition_of
 from streamer.settings import PredictionSettings, Settings
 from streamer.sharding import split
@@ -117,7 +118,7 @@ class TestBounds:
     def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(score, "MOST_USERS", 10)
         monkeypatch.setattr(score, "_PART", 25)
-        monkeypatch.setattr(requests, "REQUEST_USERS", 8)
+        monkeypatch.setattr(score, "_PIECE", 8)
 
     def test_many_requests(self, rig: Rig, backend: MemoryBackend) -> None:
         users = [f"u{i}" for i in range(8)]
@@ -136,22 +137,42 @@ class TestBounds:
         rig.run()
         assert len(rig.predictions()) == len(rig.records("predictions")) == 64
 
-    def test_a_large_audience_queues_behind_the_others(self, rig: Rig, backend: MemoryBackend) -> None:
+    def test_a_large_audience_lets_others_pass(
+        self, rig: Rig, backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Behind everything else of its batch, then piece by piece, each a call of its own."""
+
+        def scan(author: str, shard: int) -> Iterator[Any]:
+            ((users, bits),) = backend.stores.audiences.get([(author, shard)])
+            yield from ((users[start : start + 8], bits[start : start + 8]) for start in range(0, 100, 8))
+
+        monkeypatch.setattr(backend.stores.audiences, "scan", scan)
         users = [f"u{i}" for i in range(100)]
         put_tweet(backend, 1, "star")
         follow(backend, "star", *users, "star")
         put_tweet(backend, 2, "b")
         follow(backend, "b", "u1")
         shard = partition_of(b"u1", 4)
-        asked = [ScoreRequest(tweet_ids=[i], shard=shard, request_id="r") for i in "12"]
-        rig.publish("score-requests", *asked)
-        rig.process("score", "score-requests", 0, rig.log["score-requests", 0])
-        assert rig.predictions().keys() == {("2", "u1")}
-        cut = rig.log["score-requests", 0][2:]
-        assert all(msgspec.json.decode(r.value or b"", type=ScoreRequest).request_id == "r" for r in cut)
-        rig.run()
-        mine = {u for u in users if partition_of(u.encode(), 4) == shard}
-        assert {u for t, u in rig.predictions() if t == "1"} == mine
+        asked = [ScoreRequest(tweet_ids=tweets, shard=shard) for tweets in (["1", "2"], ["1"], ["2"])]
+        records = [FakeRecord(msgspec.json.encode(request), timestamp=T0) for request in asked]
+        done = rig.process("score", "score-requests", 0, records)
+        counts = [sum(g.count for g in outputs.groups if isinstance(g, Block)) for outputs in done]
+        mine = [u for u in users if partition_of(u.encode(), 4) == shard]
+        assert counts[0] == 1  # the last request, which is for one reader
+        assert len(done) > 6
+        assert max(counts) <= 8
+        assert sum(counts) == 2 * len(mine) + 2
+        assert rig.predictions().keys() == {("1", user) for user in mine} | {("2", "u1")}
+        assert len(rig.origins) == sum(count > 0 for count in counts)
+
+    def test_many_users_by_name(self, rig: Rig, backend: MemoryBackend) -> None:
+        put_tweet(backend, 1)
+        users = [f"u{i}" for i in range(30)]
+        ask(rig, tweet_ids=["1"], user_ids=users)
+        done = rig.process("score", "score-requests", 0, rig.log["score-requests", 0])
+        assert len(rig.records("predictions")) == 30
+        assert rig.predictions().keys() == {("1", user) for user in users}
+        assert len(done) == 5  # 8, 8, 8, 6, and one to find that there is no more
 
 
 def test_a_hundred_thousand_followers(rig: Rig, backend: MemoryBackend) -> None:
@@ -205,7 +226,8 @@ class TestSettings:
 
     def test_min_probability(self, backend: MemoryBackend, model: ServingModel) -> None:
         everything = self.everything(model)
-        below, above = sorted(p.retweet for p in everything.values())[29:31]
+        values = sorted(p.retweet for p in everything.values())
+        below, above = max(pairwise(values[20:60]), key=lambda gap: gap[1] - gap[0])
         assert above - below > 1e-4
         rig = self.rig(backend, min_probability=(above + below) / 2)
         rig.run()
@@ -256,6 +278,78 @@ def test_a_changed_user_is_scored_anew(rig: Rig, backend: MemoryBackend) -> None
     assert not after.cold
     assert abs(after.retweet - before.retweet) > 1e-4
     assert after.id == before.id
+
+
+class TestWhatIsKeptAtHand:
+    """Audiences, affinities and histories are read once, and again when they changed."""
+
+    def scored(self, rig: Rig, tweet_id: str) -> dict[str, float]:
+        for shard in range(4):
+            ask(rig, tweet_ids=[tweet_id], shard=shard)
+        rig.run()
+        return {user: p.retweet for (tweet, user), p in rig.predictions().items() if tweet == tweet_id}
+
+    def test_nothing_is_read_twice(
+        self, rig: Rig, backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put_tweet(backend, 1)
+        follow(backend, "a", "u", "v")
+        first = self.scored(rig, "1")
+        for store in ("tweets", "users", "vectors"):
+            monkeypatch.setattr(getattr(backend.stores, store), "get_many", lambda keys: [None][: len(keys)])
+        monkeypatch.setattr(backend.stores.audiences, "get", None)
+        nobody = lambda places: np.zeros(len(places), np.int64)  # noqa: E731
+        monkeypatch.setattr(backend.stores.audiences, "sizes", nobody)
+        monkeypatch.setattr(backend.stores.affinities, "get", None)
+        assert self.scored(rig, "1") == first
+
+    def test_follows(self, rig: Rig, backend: MemoryBackend) -> None:
+        put_tweet(backend, 1)
+        put_tweet(backend, 2)
+        follow(backend, "a", "u")
+        assert self.scored(rig, "1").keys() == {"u"}
+        rig.publish("follows", Follow(follower_id="v", author_id="a", action="follow", at=T0))
+        rig.publish("follows", Follow(follower_id="u", author_id="a", action="unfollow", at=T0))
+        rig.run()
+        assert self.scored(rig, "2").keys() == {"v"}
+
+    def test_engagements_of_reader_and_of_author(self, rig: Rig, backend: MemoryBackend) -> None:
+        """As if nothing had been kept."""
+        for i in range(1, 5):
+            put_tweet(backend, i)
+        put_tweet(backend, 9, "u")
+        follow(backend, "a", "u", "v")
+        before = self.scored(rig, "1")
+        for user, tweet in (("u", "1"), ("a", "9")):
+            event = Engagement(user_id=user, tweet_id=tweet, action="retweet", at=T0)
+            rig.publish("engagements", event)
+            rig.run()
+            put_again = self.scored(rig, "1")
+            fresh = Rig(rig.settings, backend)
+            fresh.open()
+            assert put_again == self.scored(fresh, "1")
+            assert put_again["u"] != before["u"]
+            assert put_again["v"] == before["v"]
+            before = put_again
+
+    def test_no_memory_for_it(self, rig: Rig, backend: MemoryBackend) -> None:
+        put_tweet(backend, 1)
+        follow(backend, "a", *(f"u{i}" for i in range(20)))
+        stage = rig.stages["score"]
+        assert isinstance(stage, score.ScoreStage)
+        stage._audiences._most = 3
+        assert len(self.scored(rig, "1")) == len(self.scored(rig, "1")) == 20
+        assert stage._audiences._followers <= 3
+
+    def test_a_gap_in_the_notices(
+        self, rig: Rig, backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put_tweet(backend, 1)
+        follow(backend, "a", "u")
+        assert self.scored(rig, "1").keys() == {"u"}
+        follow(backend, "a", "v")
+        monkeypatch.setattr(backend.notices, "poll", lambda: None)
+        assert self.scored(rig, "1").keys() == {"u", "v"}
 
 
 def test_the_time_of_the_features(rig: Rig, backend: MemoryBackend) -> None:

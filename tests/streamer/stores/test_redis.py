@@ -21,7 +21,8 @@ from models.state.user import UserState
 from streamer.local.redis import LocalRedis
 from streamer.settings import RedisSettings
 from streamer.stage import StageUnavailable
-from streamer.stores import Notices, RedisConnection, redis_stores
+from streamer.stores import Changes, Notices, RedisConnection, redis_stores
+from streamer.stores.edges import AFFINITY_CHANNEL, AUDIENCE_CHANNEL
 
 FINGERPRINT = "0123456789abcdef"
 KEYS_MD = Path(__file__).parents[3] / "ops" / "keys.md"
@@ -70,11 +71,12 @@ def test_keys_and_lifetimes_are_as_documented(redis_url: str) -> None:
         "author:a": -1,
     }
     documented = re.findall(r"^\| `([^`]+)` \|", KEYS_MD.read_text(), re.M)
+    channels = ["vectors:0123456789ab", AUDIENCE_CHANNEL, AFFINITY_CHANNEL]
     patterns = [re.sub(r"\{\w+\}", "*", key) for key in documented]
     for key in found:
         assert any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns), key
     for pattern in patterns:
-        assert any(fnmatch.fnmatchcase(key, pattern) for key in [*found, "vectors:0123456789ab"]), pattern
+        assert any(fnmatch.fnmatchcase(key, pattern) for key in [*found, *channels]), pattern
 
 
 @pytest.mark.parametrize(
@@ -126,23 +128,25 @@ class TestNotices:
         yield notices
         notices.close()
 
-    def heard(self, notices: Notices, count: int) -> list[str] | None:
-        """What came, once there are so many; None as soon as there was a gap."""
-        found: list[str] = []
+    def heard(self, notices: Notices, users: int) -> Changes | None:
+        """What came, once there are so many users; None as soon as there was a gap."""
+        found = Changes()
         deadline = time.monotonic() + 10
-        while len(found) < count:
+        while len(found.users) < users:
             assert time.monotonic() < deadline
             more = notices.poll()
             if more is None:
                 return None
-            found += more
+            found.users += [user for user in more.users if user != "again"]
+            found.audiences += more.audiences
+            found.affinities += more.affinities
         return found
 
     def ready(self, notices: Notices, stores: Any) -> None:
         """Until what is published is heard; before, there is a gap."""
         gaps = 0
         deadline = time.monotonic() + 10
-        while not (heard := notices.poll()):
+        while (heard := notices.poll()) is None or not heard.users:
             gaps += heard is None
             stores.vectors.put_many({"again": b"x"})
             assert time.monotonic() < deadline
@@ -155,11 +159,23 @@ class TestNotices:
         stores.vectors.put_many({})
         stores.vectors.put_many({"v": b"x"})
         redis_stores(connection, "another model").vectors.put_many({"w": b"x"})
-        assert [user for user in self.heard(notices, 3) or () if user != "again"] == [
-            "ü",
-            'quo"te',
-            "v",
-        ]
+        heard = self.heard(notices, 3)
+        assert heard is not None
+        assert heard.users == ["ü", 'quo"te', "v"]
+
+    def test_changed_edges_are_told(self, connection: RedisConnection, notices: Notices) -> None:
+        stores = redis_stores(connection, FINGERPRINT)
+        self.ready(notices, stores)
+        pairs = [Pair("ä", 1, "u"), Pair("ä", 1, "v"), Pair("b", 2, "u")]
+        stores.audiences.change((pair, FOLLOWS, True) for pair in pairs)
+        stores.audiences.change([])
+        stores.affinities.put_many({pairs[2]: affinity.empty()})
+        stores.affinities.put_many({})
+        stores.vectors.put_many({"last": b"x"})
+        heard = self.heard(notices, 1)
+        assert heard is not None
+        assert heard.audiences == [("ä", 1), ("b", 2)]
+        assert heard.affinities == [("b", 2)]
 
     def test_a_lost_connection_is_a_gap(self, connection: RedisConnection, notices: Notices) -> None:
         stores = redis_stores(connection, FINGERPRINT)
