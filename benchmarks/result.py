@@ -53,15 +53,31 @@ def read(part: str, folder: Path = RESULTS) -> list[Result]:
 
 
 def table(parts: Iterable[tuple[str, Sequence[Result]]]) -> str:
-    """A Markdown table of (part, results), ratios first."""
-    rows = [(part, result) for part, results in parts for result in results]
-    rows.sort(key=lambda row: row[1].unit != "x")  # stable: parts and results stay in their order
+    """A Markdown table of (part, results), ratios first: those, and whatever has a target.
+
+    Beside a ratio stand the two figures it is made of, where they are of the same name.
+    """
+    rows = [(part, result, results) for part, results in parts for result in results]
+    rows = [row for row in rows if _is_ratio(row[1]) or row[1].target is not None]
+    rows.sort(key=lambda row: not _is_ratio(row[1]))  # stable: parts and results stay in their order
     lines = ["| what | figure | target | reproduce |", "|---|---|---|---|"]
-    for part, result in rows:
+    for part, result, results in rows:
+        what = result.name if result.peer is None else f"{result.name}, against {result.peer}"
         figure = f"{number(result.value)}{_unit(result.unit)}"
-        what = result.name if result.peer is None else f"{result.name}, {_against(result)} {result.peer}"
+        if _is_ratio(result):
+            ours, theirs = (_figure(results, result.name, peer) for peer in (None, result.peer))
+            figure += f" ({ours} : {theirs})" if ours and theirs else ""
         lines.append(f'| {what} | {figure} | {_target(result)} | `make bench ARGS="{part}"` |')
     return "\n".join(lines)
+
+
+def _is_ratio(result: Result) -> bool:
+    return result.unit == "x"
+
+
+def _figure(results: Sequence[Result], name: str, peer: str | None) -> str:
+    found = (r for r in results if r.name == name and r.peer == peer and not _is_ratio(r))
+    return next((number(result.value) for result in found), "")
 
 
 def number(value: float) -> str:
@@ -71,10 +87,6 @@ def number(value: float) -> str:
     if abs(value) < 1e-3:
         return f"{value:.2g}"
     return f"{float(f'{value:.3g}'):,.6f}".rstrip("0").rstrip(".")
-
-
-def _against(result: Result) -> str:
-    return "against" if result.unit == "x" else "of"
 
 
 def _unit(unit: str) -> str:

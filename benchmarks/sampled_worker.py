@@ -35,6 +35,7 @@ _ABOUT: Final = (
     ("streamer/pairs.py", "", "pair features: joining"),
     ("streamer/user_matrix.py", "", "user matrix"),
     ("streamer/predictions.py", "", "record encoding"),
+    ("streamer/pair_writer.py", "", "record encoding"),
     ("streamer/producer.py", "", "produce: packing and sending"),
     ("aiokafka/producer", "", "produce: packing and sending"),
     ("aiokafka/record", "", "fetch or send: record format"),

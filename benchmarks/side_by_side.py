@@ -76,30 +76,37 @@ def side_by_side(
                 )
     rates = {entrant: [run.rate for run in found] for entrant, found in runs.items()}
     title = f"{name}, {what}, predictions/s"
+    peers = {entrant.name: _described(entrant) for entrant in _ENTRANTS if entrant.name != US}
     ratios = [
         Result(
-            name=title, value=ratio(rates[US], rates[peer.name]), unit="x", target=peer.target, peer=peer.name
+            name=title,
+            value=ratio(rates[US], rates[entrant.name]),
+            unit="x",
+            target=entrant.target,
+            peer=peers[entrant.name],
         )
-        for peer in _ENTRANTS
-        if peer.name != US
+        for entrant in _ENTRANTS
+        if entrant.name != US
     ]
     absolutes = [
         Result(
-            name=_sized(title, entrant),
+            name=title,
             value=statistics.median(rates[entrant.name]),
             unit="predictions/s",
             target=target if entrant.name == US else None,
-            peer=None if entrant.name == US else entrant.name,
+            peer=peers.get(entrant.name),
         )
         for entrant in _ENTRANTS
     ]
     costs = [
         Result(
             name=f"{name}, processor time of {process}",
-            value=statistics.median(run.cpu[process] / run.predictions * 1e6 for run in runs[US]),
+            value=statistics.median(run.cpu[process] / run.predictions * 1e6 for run in runs[entrant.name]),
             unit="µs/prediction",
             higher_is_better=False,
+            peer=peers.get(entrant.name),
         )
+        for entrant in _ENTRANTS
         for process in ("system", "kafka", "redis")
     ]
     return [*ratios, *absolutes, *costs]
@@ -125,6 +132,5 @@ def _close(a: float, b: float) -> bool:
     return math.isclose(a, b, rel_tol=1e-2)
 
 
-def _sized(title: str, entrant: _Entrant) -> str:
-    most = max(other.tweets for other in _ENTRANTS)
-    return title if entrant.tweets == most else f"{title} (first {entrant.tweets} of {most:,} tweets)"
+def _described(entrant: _Entrant) -> str:
+    return f"{entrant.name} (on the first {entrant.tweets} tweets)"
