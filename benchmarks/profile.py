@@ -67,7 +67,10 @@ def _shares(
         for about, times in seen.most_common(12):
             figures[f"{thread}: {about}"] = times / seen.total()
     return [
-        Result(name=f"{name}, {what}", value=100 * share, unit="%", higher_is_better=False)
-        for what, share in figures.items()
-        if share >= 0.005
+        Result(name=f"{name}, sampled", value=drained.rate, unit="predictions/s"),
+        *(
+            Result(name=f"{name}, {what}", value=100 * share, unit="%", higher_is_better=False)
+            for what, share in figures.items()
+            if share >= 0.005
+        ),
     ]

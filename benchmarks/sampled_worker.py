@@ -27,10 +27,12 @@ from streamer.worker import run
 PORT_ENV: Final = "BENCH_SAMPLES_PORT"
 _PAUSE_S: Final = 0.005
 
-#: What a thread is about when the innermost of our frames is in this file (and function, if one is named).
+#: What a thread is about when the innermost of these frames is in this file (and function, if one is named).
+#: After a colon comes the function.
 _ABOUT: Final = (
     ("streamer/stores/notices.py", "", "notices of changed users"),
-    ("streamer/stores/", "", "Redis"),
+    ("streamer/stores/records.py", "", "Redis: "),
+    ("streamer/stores/edges.py", "", "Redis: "),
     ("models/features.py", "pair_features", "pair features"),
     ("streamer/pairs.py", "", "pair features: joining"),
     ("streamer/user_matrix.py", "", "user matrix"),
@@ -112,7 +114,7 @@ def _about(frame: FrameType | None) -> str | None:
         file, function = frame.f_code.co_filename, frame.f_code.co_name
         for path, only, about in _ABOUT:
             if path in file and (not only or only == function):
-                return about
+                return about + frame.f_code.co_qualname if about.endswith(": ") else about
         frame = frame.f_back
     return f"other: {'/'.join(innermost.f_code.co_filename.split('/')[-2:])}"
 
