@@ -14,7 +14,7 @@ from torch import Tensor
 
 from models.dataset import UNKNOWN, Dataset, sampling_weights
 from models.events import HEADS
-from models.histories import histories, reader_terms
+from models.histories import depth, histories, reader_terms
 from models.network import Network
 from models.text.bank import Bank, TermTable
 from models.text.coverage import HISTORY_TERMS, asked, coverage, sketch
@@ -31,44 +31,53 @@ class Targets(NamedTuple):
     weights: Tensor
 
 
+class Judged(NamedTuple):
+    """Logits [n, heads], and what the user encoder itself wants to learn by, or None."""
+
+    logits: Tensor
+    loss: Tensor | None
+
+
 def pair_inputs(dataset: Dataset, terms: TermTable, exposures: NDArray[np.void]) -> NDArray[np.float32]:
     """What the ranker knows of EXPOSURE rows [n] beside vectors: `pair_features` and `coverage` [n, e]."""
     users, user_of = np.unique(exposures["user"], return_inverse=True)
     tweets, tweet_of = np.unique(exposures["tweet"], return_inverse=True)
     readers = dataset.users[users]
-    items = terms.rows[readers["rows"], :HISTORY_TERMS]
+    m = depth(readers["snapshot"], terms.history)
+    items = terms.rows[readers["rows"][:, :m], :HISTORY_TERMS]
     sketches = sketch(reader_terms(readers["snapshot"], items))
     covered = coverage(asked(terms.rows[tweets], terms.weights), tweet_of, sketches, user_of)
     return np.concatenate([exposures["features"], covered], axis=1)
 
 
-def logits_of(
+def judge(
     network: Network, bank: Bank, terms: TermTable, dataset: Dataset, exposures: NDArray[np.void]
-) -> Tensor:
-    """Logits [n, heads] of EXPOSURE rows [n]."""
+) -> Judged:
+    """What the network makes of EXPOSURE rows [n]."""
     device = network.device()
     users, user_of = np.unique(exposures["user"], return_inverse=True)
     readers = dataset.users[users]
-    m = int(readers["snapshot"]["count"].max(initial=0))
+    m = depth(readers["snapshot"], network.config.user.history)
     rows = readers["rows"][:, :m].astype(np.int64)
     known = rows >= 0
     shown = exposures["tweet"].astype(np.int64)
     tweets, places = np.unique(np.concatenate([shown, rows[known]]), return_inverse=True)
-    judged = np.zeros(len(tweets), np.bool_)
-    judged[places[: len(shown)]] = True
+    candidates = np.zeros(len(tweets), np.bool_)
+    candidates[places[: len(shown)]] = True
     meta = dataset.tweets[tweets]
 
     def tensor(array: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
-    texts = bank.vectors(network, tweets, judged)
+    texts = bank.vectors(network, tweets, candidates)
     vectors = network.tweet(texts, tensor(meta["author"].astype(np.int64)), tensor(meta["features"]))
     slots = np.zeros(rows.shape, np.int64)
     slots[known] = places[len(shown) :]
     items = vectors[tensor(slots)] * tensor(known).unsqueeze(-1)
     people = network.users(histories(readers["snapshot"], items, known))
     features = tensor(pair_inputs(dataset, terms, exposures))
-    return network.pairs(people, tensor(user_of), vectors, tensor(places[: len(shown)]), features)
+    logits = network.pairs(people, tensor(user_of), vectors, tensor(places[: len(shown)]), features)
+    return Judged(logits, people.loss)
 
 
 def targets_of(exposures: NDArray[np.void], heads: list[str], device: torch.device) -> Targets:

@@ -147,13 +147,15 @@ class Dataset:
         pairs = zip(part["text"].to_pylist(), part["tokens"].to_pylist(), strict=True)
         return [tokens if text is None else text for text, tokens in pairs]
 
-    def tweets_in_use(self) -> NDArray[np.int64]:
-        """Rows, ascending, of the tweets that an exposure shows or a history holds."""
-        used = np.zeros(len(self.tweets), np.bool_)
+    def tweets_in_use(self, history: int = HISTORY) -> NDArray[np.int64]:
+        """Rows, ascending, of tweets that an exposure shows or a history has among its `history` newest."""
+        used, readers = np.zeros(len(self.tweets), np.bool_), np.zeros(len(self.users), np.bool_)
         for start in range(0, len(self.exposures), 1 << 18):
-            used[self.exposures["tweet"][start : start + (1 << 18)]] = True
+            part = self.exposures[start : start + (1 << 18)]
+            used[part["tweet"]] = readers[part["user"]] = True
         for start in range(0, len(self.users), 1 << 16):
-            rows = self.users["rows"][start : start + (1 << 16)]
+            part = self.users[start : start + (1 << 16)]
+            rows = part["rows"][readers[start : start + (1 << 16)], :history]
             used[rows[rows >= 0]] = True
         return np.flatnonzero(used)
 

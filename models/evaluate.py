@@ -19,6 +19,7 @@ from models.bootstrap import intervals, resampled
 from models.dataset import UNKNOWN, Dataset, sampling_weights
 from models.events import HEADS
 from models.figures import Compared, Metrics, SegmentFigures
+from models.histories import depth
 from models.log import EventLog, LogError, Table, choose_exposures, open_exposures
 from models.manifest import BASELINE, Seal
 from models.metrics import decisions, scores
@@ -126,11 +127,11 @@ def evaluate_dataset(
     model: ServingModel, dataset: Dataset, progress: Progress = silent
 ) -> NDArray[np.float32]:
     """Probabilities [n, heads] of the exposures, through vectors rounded as the stream stores them."""
-    used = dataset.tweets_in_use()
+    used = dataset.tweets_in_use(model.history)
     place = np.full(len(dataset.tweets) + 1, -1, np.int64)  # the last for row -1, a tweet nobody knows
     place[used] = np.arange(len(used))
     vectors = np.zeros((len(used), model.dimensions), np.float16)
-    terms = TermTable.of(dataset, model.tokens, model.term_weights).rows
+    terms = TermTable.of(dataset, model.tokens, model.term_weights, model.history).rows
     phase = Phase(progress, "embed", len(used), "tweets")
     for start in range(0, len(used), _TEXTS):
         rows = used[start : start + _TEXTS]
@@ -146,7 +147,7 @@ def evaluate_dataset(
         part = dataset.exposures[start : start + _PAIRS]
         users, slots = np.unique(part["user"], return_inverse=True)
         readers = dataset.users[users]
-        m = int(readers["snapshot"]["count"].max(initial=0))
+        m = depth(readers["snapshot"], model.history)
         items = readers["rows"][:, :m]
         records = model.user_records(
             readers["snapshot"], vectors[place[items]], items >= 0, terms[items, :HISTORY_TERMS]

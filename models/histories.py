@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models.features import profile_features
 from models.state.decay import ACTION_INDEX
 from models.state.user import HISTORY, ITEM, STATS, UserState
-from models.towers import Histories
+from models.users.base import Histories
 
 #: Statistics and items of one user, newest item first, `count` of them.
 SNAPSHOT: Final = np.dtype([("stats", STATS), ("items", ITEM, (HISTORY,)), ("count", "u1")])
@@ -30,6 +30,11 @@ def snapshots(states: Sequence[UserState]) -> NDArray[np.void]:
         out["items"][i, : len(items)] = items
         out["count"][i] = len(items)
     return out
+
+
+def depth(users: NDArray[np.void], history: int) -> int:
+    """How many items the longest of the histories in SNAPSHOT [n] has, `history` at most."""
+    return min(int(users["count"].max(initial=0)), history)
 
 
 def reader_terms(users: NDArray[np.void], terms: NDArray[np.uint16]) -> NDArray[np.uint16]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import Optimizer
 
-from models.batches import Targets, logits_of, pair_inputs, targets_of
+from models.batches import Judged, Targets, judge, pair_inputs, targets_of
 from models.calibration import sigmoid
 from models.checkpoint import Stand, load, save
 from models.curves import Curves
@@ -162,7 +162,10 @@ class Loop:
         for i in range(first, first + each):
             last = i == first + each - 1
             with nullcontext() if last else self.processes.apart(model):
-                loss = loss_of(model(parts[i]), targets[i], heads, totals)
+                found: Judged = model(parts[i])
+                loss = loss_of(found.logits, targets[i], heads, totals)
+                if found.loss is not None:
+                    loss = loss + found.loss / (count * each)
                 (loss * count).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -207,7 +210,8 @@ class Loop:
 
     def _head_weights(self) -> Tensor:
         """Retweets are what it is for; the other heads are there to help."""
-        weights = [1.0 if head == "retweet" else 0.3 for head in self.heads]
+        other = self.recipe.training.other_heads
+        weights = [1.0 if head == "retweet" else other for head in self.heads]
         return torch.tensor(weights).to(self.network.device())
 
     def _fit_scales(self, rows: slice) -> None:
@@ -278,12 +282,12 @@ class _Forward(nn.Module):
         else:
             self._half = wanted == "bfloat16"
 
-    def forward(self, exposures: NDArray[np.void]) -> Tensor:
-        """Logits float32 [n, heads] of EXPOSURE rows [n]."""
+    def forward(self, exposures: NDArray[np.void]) -> Judged:
+        """What the network makes of EXPOSURE rows [n], logits float32."""
         loop = self._loop
         with torch.autocast(loop.network.device().type, torch.bfloat16, enabled=self._half):
-            logits = logits_of(loop.network, loop.bank, loop.terms, loop.dataset, exposures)
-        return logits.float()
+            found = judge(loop.network, loop.bank, loop.terms, loop.dataset, exposures)
+        return found._replace(logits=found.logits.float())
 
 
 def predict(
@@ -295,7 +299,7 @@ def predict(
     with torch.inference_mode():
         for start in range(rows.start, rows.stop, _CHUNK):
             exposures = dataset.exposures[start : min(start + _CHUNK, rows.stop)]
-            parts.append(logits_of(network, bank, terms, dataset, exposures).cpu().numpy())
+            parts.append(judge(network, bank, terms, dataset, exposures).logits.cpu().numpy())
     return np.concatenate(parts)
 
 

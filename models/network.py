@@ -17,7 +17,9 @@ from models.ranker import Ranker
 from models.recipe import ModelConfig
 from models.text.encoders import build_text
 from models.text.terms import BUCKETS
-from models.towers import Histories, TweetTower, UserTower, UserVectors
+from models.tweet_tower import TweetTower
+from models.users.base import Histories, UserVectors
+from models.users.encoders import build_user
 
 
 class Network(nn.Module):
@@ -27,13 +29,13 @@ class Network(nn.Module):
         self, config: ModelConfig, heads: int, vocabulary: int, architecture: dict[str, Any]
     ) -> None:
         super().__init__()
-        self.heads = heads
+        self.config, self.heads = config, heads
         self.text = build_text(config.text, vocabulary, architecture)
         self.tweet = TweetTower(config.tweet, self.text.width)
-        self.user = UserTower(config.user, config.tweet, self.tweet.author)
+        self.user = build_user(config.user, config.tweet.dimensions, config.tweet.author_width)
         self.term_weights: Tensor  # of `models.text.terms`
         self.register_buffer("term_weights", torch.zeros(BUCKETS))
-        self.ranker = Ranker(config.ranker, config.tweet.dimensions, config.user.interest_width, heads)
+        self.ranker = Ranker(config, heads)
 
     def users(self, histories: Histories) -> UserVectors:
         """User vectors of a batch of histories."""
@@ -59,7 +61,7 @@ class Network(nn.Module):
         self.tweet.features.fit(tweets)
         known = stats[stats["known"] > 0]
         if len(known):
-            self.user.profile.fit(torch.from_numpy(profile_features(known)))
+            self.user.fit(torch.from_numpy(profile_features(known)))
 
     def start_at(self, logits: Tensor) -> None:
         """Let an untrained network give these logits [heads], about, to everybody."""

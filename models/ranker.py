@@ -2,7 +2,8 @@
 
 `z = A·u + B·t + C·(u ∘ t) + D·e`, then a small network. `A·u` belongs to the user and `B·t` to the tweet, so
 that serving computes each once (`Ranker.user`, `Ranker.tweet`) and only `Ranker.pair` for every pair.
-Knows nothing of where the vectors come from.
+What a recipe leaves out are weights that stay 0, so that serving needs no code for it. Knows nothing of where
+the vectors come from.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch.nn.functional import hardswish, normalize
 
 from models.features import PAIR_FEATURES
 from models.piecewise import PiecewiseLinear
-from models.recipe import RankerConfig
+from models.recipe import ModelConfig
 from models.text.coverage import COVERAGE
 
 #: Similarities to a user's interests that join the pair features: largest, mean, and what lies between,
@@ -34,18 +35,25 @@ class TweetSide(NamedTuple):
 class Ranker(nn.Module):
     """See the module."""
 
-    def __init__(self, config: RankerConfig, dimensions: int, interest_width: int, heads: int) -> None:
+    def __init__(self, model: ModelConfig, heads: int) -> None:
         super().__init__()
+        config, dimensions = model.ranker, model.tweet.dimensions
         width = config.hidden
         self.features = PiecewiseLinear(len(PAIR_FEATURES) + len(COVERAGE))
         self.a = nn.Linear(dimensions, width)
         self.b = nn.Linear(dimensions, width, bias=False)
         self.c = nn.Linear(dimensions, width, bias=False)
         self.d = nn.Linear(self.features.width + SIMILARITIES, width, bias=False)
-        self.query = nn.Linear(dimensions, interest_width, bias=False)
+        self.query = nn.Linear(dimensions, model.user.interest_width, bias=False)
         self.middle = nn.Linear(width, config.hidden_last)
         self.heads = nn.Linear(config.hidden_last, heads)
         self.dropout = nn.Dropout(config.dropout)
+        if config.combine == "hadamard":
+            _leave_out(self.a, self.b)
+        if config.combine == "concat":
+            _leave_out(self.c)
+        if not model.edges:
+            _leave_out(self.d)
 
     def user(self, vector: Tensor) -> Tensor:
         """`A·u` [n, h] of user vectors [n, d]."""
@@ -90,3 +98,8 @@ class Ranker(nn.Module):
         # The root's slope at 0 has no bound: near it, the power mean starts at 0.056.
         out = torch.stack([largest, close.sum(1) / count, (power + 1e-5) ** 0.25], dim=1)
         return torch.where(filled.unsqueeze(1) > 0, out, 0.0)
+
+
+def _leave_out(*layers: nn.Linear) -> None:
+    for layer in layers:
+        nn.init.zeros_(layer.weight.requires_grad_(False))

@@ -12,6 +12,8 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
+from models.state.user import HISTORY
+
 Size = Annotated[int, Meta(ge=1, le=65_536)]
 Rate = Annotated[float, Meta(ge=0.0, lt=1.0)]
 
@@ -84,7 +86,15 @@ class Cnn(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True,
     dropout: Annotated[Rate, Meta(description="Of the filters' answers, while training.")] = 0.5
 
 
-TextConfig = Transformer | Bag | Lstm | Cnn
+class NoText(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="none"):
+    """Texts are not read, neither as vectors nor as words that histories have."""
+
+    frozen: ClassVar[bool] = False
+    vocabulary: ClassVar[int] = 100
+    max_tokens: ClassVar[int] = 1
+
+
+TextConfig = Transformer | Bag | Lstm | Cnn | NoText
 
 
 class TweetConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -97,11 +107,23 @@ class TweetConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
     author_buckets: Annotated[Size, Meta(description="Authors are hashed into this many embeddings.")] = (
         16_384
     )
-    author_width: Annotated[Size, Meta(description="Length of an author's embedding.")] = 32
+    author_width: Annotated[
+        int, Meta(ge=0, le=65_536, description="Length of an author's embedding; 0: authors have none.")
+    ] = 32
+    metadata: Annotated[
+        bool, Meta(description="Kind, media, links, hour, and the author's numbers join the text.")
+    ] = True
     dropout: Annotated[Rate, Meta(description="Dropout of inputs and hidden layer while training.")] = 0.2
     author_dropout: Annotated[
         Rate, Meta(description="Authors made unknown while training, so that new ones work.")
     ] = 0.2
+
+
+History = Annotated[int, Meta(ge=0, le=HISTORY, description="Of the last engagements, how many count.")]
+Interests = Annotated[int, Meta(ge=1, le=255, description="Engaged tweets kept to compare with.")]
+InterestWidth = Annotated[
+    int, Meta(ge=4, le=1024, multiple_of=4, description="Numbers, of 4 bits, kept of each of them.")
+]
 
 
 class Attention(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="attention"):
@@ -109,20 +131,58 @@ class Attention(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
 
     layers: Annotated[Size, Meta(description="Attention blocks.")] = 1
     heads: Annotated[Size, Meta(description="Attention heads; must divide the tweet vector's length.")] = 4
-    interests: Annotated[int, Meta(ge=1, le=255, description="Engaged tweets kept to compare with.")] = 32
-    interest_width: Annotated[
-        int, Meta(ge=4, le=1024, multiple_of=4, description="Numbers, of 4 bits, kept of each of them.")
-    ] = 12
+    history: History = HISTORY
+    interests: Interests = 32
+    interest_width: InterestWidth = 12
     dropout: Annotated[Rate, Meta(description="Dropout while training.")] = 0.2
     item_dropout: Annotated[Rate, Meta(description="Engagements left out while training.")] = 0.1
 
 
-UserConfig = Attention
+class StarSpace(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="starspace"):
+    """The bag of the last engaged tweets and of the profile's words, with a ranking loss of its own."""
+
+    history: History = HISTORY
+    interests: Interests = 32
+    interest_width: InterestWidth = 12
+    margin: Annotated[
+        float, Meta(gt=0, description="By which the cosine to a tweet of the user's must be larger.")
+    ] = 0.05
+    negatives: Annotated[Size, Meta(description="Other users' tweets that each is compared with.")] = 10
+    ranking: Annotated[
+        float, Meta(ge=0, description="Weight of the ranking loss beside that of the actions; 0: none.")
+    ] = 1.0
+
+
+class ProfileOnly(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="profile"):
+    """Profile features and words, no history."""
+
+    history: ClassVar[int] = 0
+    interests: ClassVar[int] = 1
+    interest_width: ClassVar[int] = 4
+
+
+class Anybody(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="none"):
+    """Tweets alone are judged: everybody gets the same probability, whatever there is between two people."""
+
+    history: ClassVar[int] = 0
+    interests: ClassVar[int] = 1
+    interest_width: ClassVar[int] = 4
+
+
+UserConfig = Attention | StarSpace | ProfileOnly | Anybody
 
 
 class RankerConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """How a user vector, a tweet vector and their pair features become probabilities."""
 
+    combine: Annotated[
+        Literal["concat", "hadamard", "both"],
+        Meta(description="Of user and tweet vector: end to end, their product, or both."),
+    ] = "both"
+    edges: Annotated[
+        bool,
+        Meta(description="What is between the two: pair features, similarities to interests, common words."),
+    ] = True
     hidden: Annotated[Size, Meta(multiple_of=4, description="Width of the joint layer.")] = 64
     hidden_last: Annotated[Size, Meta(description="Width of the layer before the heads.")] = 32
     dropout: Annotated[Rate, Meta(description="Dropout while training.")] = 0.3
@@ -140,6 +200,16 @@ class ModelConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
         Meta(description="WordPiece vocabulary file of `text_tokens`; empty: the text encoder's own."),
     ] = ""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError, of which `Recipe.load` makes a RecipeError."""
+        if isinstance(self.user, Anybody) and self.ranker.combine == "hadamard":
+            raise ValueError("without a user there is no product of vectors: combine = 'concat' or 'both'")
+
+    @property
+    def edges(self) -> bool:
+        """Whether what is between reader and tweet counts."""
+        return self.ranker.edges and not isinstance(self.user, Anybody)
+
 
 class TrainingConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """How the model is trained."""
@@ -149,6 +219,9 @@ class TrainingConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     patience: Annotated[
         Size, Meta(description="Stop after this many epochs without a better held-out loss.")
     ] = 2
+    other_heads: Annotated[
+        float, Meta(ge=0, description="Weight of each other action's loss, where a retweet's is 1.")
+    ] = 0.3
     batch: Annotated[Size, Meta(description="Exposures in a step, of all processes together.")] = 1024
     accumulate: Annotated[
         Size,

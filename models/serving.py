@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from models.bundle import Bundle
 from models.events import Profile, Tweet
 from models.features import tweet_features
-from models.histories import histories, reader_terms, snapshots
+from models.histories import depth, histories, reader_terms, snapshots
 from models.network import pick_device
 from models.rounding import INTEREST, VECTOR, pack
 from models.scorer import UserRows, make_scorer
@@ -42,6 +42,7 @@ class ServingModel:
         self.heads = tuple(bundle.config.heads)
         self.dimensions = bundle.config.model.tweet.dimensions
         user = bundle.config.model.user
+        self.history = user.history
         self.user_dtype = vector_dtype(self.dimensions, user.interests, user.interest_width)
         self.term_weights = bundle.network.term_weights.cpu().numpy()
         self._scorer = make_scorer(bundle.network, self.device)
@@ -116,7 +117,7 @@ class ServingModel:
     ) -> NDArray[np.void]:
         """Records [n] of `user_dtype`. Items whose tweet is missing or lacks a vector are left out."""
         users = snapshots(states)
-        m = int(users["count"].max(initial=0))
+        m = depth(users, self.history)
         vectors = np.zeros((len(states), m, self.dimensions), np.float16)
         known = np.zeros((len(states), m), np.bool_)
         terms = np.zeros((len(states), m, HISTORY_TERMS), np.uint16)

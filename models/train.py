@@ -24,7 +24,7 @@ from models.metrics import Scores, scores
 from models.network import Network
 from models.processes import Processes
 from models.progress import Progress, silent
-from models.recipe import Bag, ModelConfig, Recipe
+from models.recipe import Bag, ModelConfig, NoText, Recipe
 from models.replay import replayed
 from models.text.bank import Bank, FrozenBank, LiveBank, RefreshedBank, TermTable, TokenTable
 from models.text.cache import TextCache, default_cache
@@ -140,7 +140,7 @@ def fit(
         network, tokens = bundle.network.to(processes.device), bundle.tokens
         bank = _bank(dataset, recipe.model, network, tokens, work, cache, progress, processes.index)
     freeze(network.text, recipe.model.text)
-    terms = TermTable.of(dataset, tokens, network.term_weights.cpu().numpy())
+    terms = TermTable.of(dataset, tokens, network.term_weights.cpu().numpy(), recipe.model.user.history)
     torch.manual_seed(training.seed + processes.index)
     loop = Loop(
         network, bank, terms, dataset, heads, recipe, progress, processes, curves or Curves(None), work
@@ -169,7 +169,8 @@ def _untrained(dataset: Dataset, recipe: Recipe, heads: list[str], folder: Path)
         if prepared.weights:
             network.text.load_state_dict(prepared.weights)
         texts = [text if isinstance(text, str) else prepared.tokens.text_of(text) for text in sample]
-        network.term_weights.copy_(torch.from_numpy(learn_weights(texts)))
+        if not isinstance(recipe.model.text, NoText):
+            network.term_weights.copy_(torch.from_numpy(learn_weights(texts)))
         config = BundleConfig(heads=heads, recipe=recipe, architecture=network.text.architecture)
         Bundle(config, network, prepared.tokens, {}).save_pretrained(folder)
     return Bundle.from_pretrained(folder)
@@ -196,7 +197,7 @@ def _bank(
         # A bag's embeddings are those of this log: nobody would ask for their vectors again.
         folder = work / "vectors" if isinstance(model.text, Bag) else cache
         return FrozenBank(dataset, tokens, network, TextCache(folder, name, network.text.width), progress)
-    table = TokenTable(dataset, tokens, work / f"tokens-{process}.bin", progress)
-    if isinstance(model.text, Bag):
+    table = TokenTable(dataset, tokens, work / f"tokens-{process}.bin", progress, model.user.history)
+    if isinstance(model.text, Bag | NoText) or not model.user.history:
         return LiveBank(table, tokens)
     return RefreshedBank(table, tokens, network.text.width, progress)

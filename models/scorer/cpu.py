@@ -77,7 +77,7 @@ class CpuScorer:
             heads_bias=_array(ranker.heads.bias),
         )
         self._start = start
-        k, w = network.user.config.interests, ranker.query.out_features
+        k, w = network.config.user.interests, ranker.query.out_features
         d, h, last = ranker.c.in_features, ranker.c.out_features, ranker.middle.out_features
         self._sizes = Sizes(d, h, last, k, w, given, len(low), ranker.heads.out_features)
         self._kernel: Kernel = kernel(self._sizes)

@@ -27,7 +27,7 @@ class DeviceRows:
             ranker.c.in_features,
             ranker.c.out_features,
             ranker.query.out_features,
-            network.user.config.interests,
+            network.config.user.interests,
         )
         self.projected = torch.zeros(capacity, h, device=device)
         self.vectors = torch.zeros(capacity, d, dtype=torch.int8, device=device)

@@ -50,28 +50,31 @@ def texts_of(dataset: Dataset, tokens: Tokens, tweets: Rows) -> list[str]:
 class TermTable(NamedTuple):
     """`rows` uint16 [tweets + 1, TERMS] of a dataset's tweets; the last is for row -1, a tweet nobody knows.
 
-    `weights` are those of `models.text.terms`.
+    `weights` are those of `models.text.terms`; of histories, the newest `history` tweets count.
     """
 
     rows: Terms
     weights: NDArray[np.float32]
+    history: int
 
     @classmethod
-    def of(cls, dataset: Dataset, tokens: Tokens, weights: NDArray[np.float32]) -> TermTable:
+    def of(cls, dataset: Dataset, tokens: Tokens, weights: NDArray[np.float32], history: int) -> TermTable:
         """Terms of the tweets in use."""
         rows = np.zeros((len(dataset.tweets) + 1, TERMS), np.uint16)
-        used = dataset.tweets_in_use()
+        used = dataset.tweets_in_use(history)
         for start in range(0, len(used), _CHUNK):
             part = used[start : start + _CHUNK]
             rows[part] = terms_of(texts_of(dataset, tokens, part), weights)
-        return cls(rows, weights)
+        return cls(rows, weights, history)
 
 
 class TokenTable:
     """Token ids of the tweets in use, tokenised once, in a file."""
 
-    def __init__(self, dataset: Dataset, tokens: Tokens, file: Path, progress: Progress) -> None:
-        used = dataset.tweets_in_use()
+    def __init__(
+        self, dataset: Dataset, tokens: Tokens, file: Path, progress: Progress, history: int
+    ) -> None:
+        used = dataset.tweets_in_use(history)
         self.used = used
         self._place = np.full(len(dataset.tweets), -1, np.int64)
         self._place[used] = np.arange(len(used))
@@ -148,7 +151,7 @@ class FrozenBank:
     def __init__(
         self, dataset: Dataset, tokens: Tokens, network: Network, cache: TextCache, progress: Progress
     ) -> None:
-        used = dataset.tweets_in_use()
+        used = dataset.tweets_in_use(network.config.user.history)
         phase = Phase(progress, "encode texts", len(used), "tweets")
 
         def batches() -> Iterator[Sequence[str]]:

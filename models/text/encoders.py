@@ -1,17 +1,18 @@
 """Which module builds which kind of text encoder.
 
-Knows nothing of tokenisers beyond their size, nor of authors and metadata (`models.towers`).
+Knows nothing of tokenisers beyond their size, nor of authors and metadata (`models.tweet_tower`).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from models.recipe import Bag, Cnn, Lstm, TextConfig, Transformer
+from models.recipe import Bag, Cnn, Lstm, NoText, TextConfig, Transformer
 from models.text.bag import BagText
 from models.text.base import TextEncoder
 from models.text.cnn import CnnText
 from models.text.lstm import LstmText
+from models.text.nothing import Nothing
 
 
 def build_text(config: TextConfig, vocabulary: int, architecture: dict[str, Any]) -> TextEncoder:
@@ -27,3 +28,5 @@ def build_text(config: TextConfig, vocabulary: int, architecture: dict[str, Any]
             return LstmText(config, vocabulary)
         case Cnn():
             return CnnText(config, vocabulary)
+        case NoText():
+            return Nothing()

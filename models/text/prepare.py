@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from models.recipe import Bag, Cnn, Lstm, ModelConfig, RecipeError, TextConfig, Transformer
+from models.recipe import Bag, Cnn, Lstm, ModelConfig, NoText, RecipeError, TextConfig, Transformer
 from models.text import lsa
 from models.text.tokens import Tokens, clean, join_pieces, learn_wordpiece, learn_words, read_vocabulary
 
@@ -53,13 +53,13 @@ def prepare_text(config: ModelConfig, sample: Sequence[str | list[int]], seed: i
         case Bag():
             table = lsa.embeddings(tokens.encode(texts), tokens.size, text.width, seed)
             return Prepared(tokens, {}, {"embedding.weight": torch.from_numpy(table)})
-        case Lstm() | Cnn():
+        case Lstm() | Cnn() | NoText():
             return Prepared(tokens, {}, {})
 
 
 def learn_tokenizer(config: TextConfig, texts: Sequence[str]) -> Tokenizer:
     """A tokeniser of texts of the kind that an encoder without one of its own takes."""
-    learn = learn_words if isinstance(config, Lstm | Cnn) else learn_wordpiece
+    learn = learn_words if isinstance(config, Lstm | Cnn | NoText) else learn_wordpiece
     return learn((clean(text) for text in texts), config.vocabulary)
 
 

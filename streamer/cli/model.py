@@ -56,7 +56,7 @@ def recipe_of(
 @click.option(
     "--model",
     "kind",
-    type=click.Choice(("network", "logistic", "forest", "boosted")),
+    type=click.Choice(("network", "tweet-only", "logistic", "forest", "boosted")),
     default="network",
     show_default=True,
     help="The network, or a baseline to compare it with: forest and boosted need the extra peers.",
@@ -86,7 +86,7 @@ def train(
     log: Path,
     folder: Path,
     exposures: Path | None,
-    kind: Literal["network", "logistic", "forest", "boosted"],
+    kind: Literal["network", "tweet-only", "logistic", "forest", "boosted"],
     recipe: Path | None,
     encoder: str | None,
     epochs: int | None,
@@ -106,17 +106,29 @@ def train(
     training that was cut off goes on with --resume as if nothing had happened.
 
     A baseline (--model) learns retweets from the same exposures; of the recipe it takes the seed, the
-    held-out share, the calibration and the threads. `streamer evaluate --compare` sets it beside a bundle.
+    held-out share, the calibration and the threads. tweet-only is a network that sees nothing but the text:
+    a small BERT, or what --encoder or the recipe names. `streamer evaluate --compare` sets them beside a
+    bundle.
 
     Example: [green]streamer train world --out bundle --encoder bag --epochs 5[/]
     """
+    if kind == "tweet-only" and recipe is None:
+        encoder = encoder or "bert"
     chosen = recipe_of(recipe, encoder, epochs, batch, seed)
     with out.progress() as show:
-        if kind == "network":
+        if kind == "network" or kind == "tweet-only":
+            from models.baselines.tweet_only import tweet_only
             from models.train import train as train_bundle
 
             result = train_bundle(
-                log, folder, chosen, show, exposures=exposures, device=device, resume=resume, logs=logs
+                log,
+                folder,
+                chosen if kind == "network" else tweet_only(chosen),
+                show,
+                exposures=exposures,
+                device=device,
+                resume=resume,
+                logs=logs,
             )
         else:
             from models.baselines.train import train_baseline

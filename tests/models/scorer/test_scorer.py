@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models.features import PAIR_FEATURES
 from models.network import Network
-from models.recipe import ModelConfig, RankerConfig
+from models.recipe import ModelConfig, ProfileOnly, RankerConfig
 from models.rounding import INTEREST, VECTOR, pack
 from models.scorer import Scorer, UserRows, make_scorer
 from models.scorer.device import DeviceScorer
@@ -17,7 +17,7 @@ from models.state.tweet import TERMS
 from models.state.vector import vector_dtype
 from models.text.coverage import COVERAGE, Asked, asked, coverage
 from models.text.terms import BUCKETS
-from models.towers import UserVectors
+from models.users.base import UserVectors
 from tests.models.tiny import tiny_config
 
 USERS, TWEETS, PAIRS = 9, 5, 20_000  # enough pairs for several threads
@@ -83,8 +83,12 @@ class Case:
 
 @pytest.fixture(
     scope="module",
-    params=[tiny_config(), tiny_config().__class__(ranker=RankerConfig(hidden=64, hidden_last=32))],
-    ids=["tiny", "default"],
+    params=[
+        tiny_config(),
+        ModelConfig(ranker=RankerConfig(hidden=64, hidden_last=32)),
+        ModelConfig(user=ProfileOnly(), ranker=RankerConfig(combine="hadamard")),
+    ],
+    ids=["tiny", "default", "profile"],
 )
 def case(request: pytest.FixtureRequest) -> Case:
     return Case(request.param)

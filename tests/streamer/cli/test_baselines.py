@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from models.bundle import BundleConfig
+from models.recipe import Anybody, Transformer
 from streamer.cli.model import recipe_of
 from tests.models.test_train import write_log
 from tests.models.tiny import tiny_bundle
@@ -51,3 +54,18 @@ def test_options_go_before_the_recipe(tmp_path: Path) -> None:
     file.write_text("training.epochs = 9\ntraining.seed = 4")
     chosen = recipe_of(file, None, epochs=2, batch=None, seed=None).training
     assert (chosen.epochs, chosen.seed) == (2, 4)
+
+
+def test_a_tweet_only_baseline_sees_nothing_but_the_text(
+    streamer: Command, log: Path, tmp_path: Path
+) -> None:
+    network, tweets = tmp_path / "network", tmp_path / "tweets"
+    tiny_bundle(network)
+    trained = streamer(
+        "train", log, "--out", tweets, "--model", "tweet-only", "--epochs", "1", "--json"
+    ).object
+    model = msgspec.json.decode((tweets / "config.json").read_bytes(), type=BundleConfig).model
+    assert (model.text, model.user) == (Transformer(), Anybody())
+    assert (model.tweet.author_width, model.tweet.metadata) == (0, False)
+    found = streamer("evaluate", network, log, "--compare", tweets, "--json").object
+    assert [other["model"] for other in found["compared"]] == [trained["fingerprint"]]

@@ -1,0 +1,51 @@
+"""Text, author and metadata to a tweet vector.
+
+Knows nothing of token ids (`models.text`), nor of readers.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu
+
+from models.features import TWEET_FEATURES
+from models.piecewise import PiecewiseLinear
+from models.recipe import TweetConfig
+
+
+class TweetTower(nn.Module):
+    """Text vector, author and metadata to a tweet vector [n, dimensions]."""
+
+    def __init__(self, config: TweetConfig, text_width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.features = PiecewiseLinear(len(TWEET_FEATURES))
+        self.text_norm = nn.LayerNorm(text_width)
+        self.author = nn.Embedding(config.author_buckets, config.author_width)
+        nn.init.normal_(self.author.weight, std=0.1)
+        self.text = nn.Linear(text_width, config.dimensions)
+        joint = text_width + config.author_width + (self.features.width if config.metadata else 0)
+        self.hidden = nn.Linear(joint, config.hidden)
+        self.out = nn.Linear(config.hidden, config.dimensions)
+        self.norm = nn.LayerNorm(config.dimensions)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def bucket(self, authors: Tensor) -> Tensor:
+        """Author short keys int64 [n] to embedding rows; bucket 0 is for the unknown author (key 0)."""
+        return torch.where(authors > 0, authors % (self.config.author_buckets - 1) + 1, 0)
+
+    def forward(self, text: Tensor, authors: Tensor, features: Tensor) -> Tensor:
+        """Text vectors [n, w], author short keys int64 [n], `tweet_features` [n, f] to vectors [n, d]."""
+        if self.training and self.config.author_dropout:
+            authors = authors * (
+                torch.rand(authors.shape, device=authors.device) >= self.config.author_dropout
+            )
+        text = self.dropout(self.text_norm(text))
+        parts = [text, self.author(self.bucket(authors))]
+        if self.config.metadata:
+            parts.append(self.features(features))
+        joint = torch.cat(parts, dim=-1)
+        hidden = self.dropout(gelu(self.hidden(joint)))
+        vectors: Tensor = self.norm(self.text(text) + self.out(hidden))
+        return vectors

@@ -1,0 +1,71 @@
+"""Self-attention over a user's profile and last engagements."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, pad, scaled_dot_product_attention
+
+from models.recipe import Attention
+from models.rounding import VECTOR
+from models.users.base import Histories, UserEncoder, UserVectors
+from models.users.parts import Circumstances, Interests, Profile, dropped
+
+
+class AttentionBlock(nn.Module):
+    """Pre-norm self-attention and a feed-forward layer."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm_forward = nn.LayerNorm(width)
+        self.up = nn.Linear(width, 2 * width)
+        self.down = nn.Linear(2 * width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Tokens [n, m, d] with mask bool [n, m] to tokens [n, m, d]."""
+        n, m, d = x.shape
+        qkv = self.qkv(self.norm(x)).view(n, m, 3, self.heads, d // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        attended = scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
+        x = x + self.dropout(self.out(attended.transpose(1, 2).reshape(n, m, d)))
+        out: Tensor = x + self.dropout(self.down(gelu(self.up(self.norm_forward(x)))))
+        return out
+
+
+class AttentionUser(UserEncoder):
+    """The profile is the first token, and what it has become after the blocks is the user vector."""
+
+    def __init__(self, config: Attention, dimensions: int, author_width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.profile = Profile(dimensions)
+        self.circumstances = Circumstances(dimensions)
+        self.author = nn.Linear(author_width, dimensions, bias=False) if author_width else None
+        self.blocks = nn.ModuleList(
+            AttentionBlock(dimensions, config.heads, config.dropout) for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(dimensions)
+        self.interests = Interests(dimensions, config.interests, config.interest_width)
+
+    def fit(self, profiles: Tensor) -> None:
+        """See `UserEncoder`."""
+        self.profile.features.fit(profiles)
+
+    def forward(self, users: Histories, authors: Tensor) -> UserVectors:
+        """See `UserEncoder`."""
+        mask = dropped(users.mask, self.config.item_dropout, self.training)
+        circumstances = self.circumstances(users)
+        items = users.vectors + circumstances
+        if self.author is not None:
+            items = items + self.author(authors)
+        x = torch.cat([self.profile(users).unsqueeze(1), items], dim=1)
+        seen = pad(mask, (1, 0), value=True)
+        for block in self.blocks:
+            x = block(x, seen)
+        interests, filled = self.interests(users.vectors, circumstances, mask)
+        return UserVectors(VECTOR.rounded(self.norm(x[:, 0])), interests, filled)
