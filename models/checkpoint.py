@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-_KIND: Final = "retweet-streamer-checkpoint-1"
+_KIND: Final = "retweet-streamer-checkpoint-2"
 
 
 class CheckpointError(Exception):
@@ -25,9 +25,12 @@ class CheckpointError(Exception):
 class Stand(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """`step` steps of epoch `epoch` are done, with losses that add up to `total`.
 
-    `best` is the lowest held-out loss so far and `best_epoch` the epoch it came after (0: none yet).
+    `best` is the lowest held-out loss so far and `best_epoch` the epoch it came after (0: none yet). In the
+    second stage, `refit`, epochs count from 1 again; `before` steps came before them.
     """
 
+    refit: bool = False
+    before: int = 0
     epoch: int = 1
     step: int = 0
     total: float = 0.0

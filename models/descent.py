@@ -13,16 +13,16 @@ from models.network import Network
 from models.recipe import Recipe, Transformer
 
 
-def optimizer_of(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
-    """The text encoder has a learning rate of its own; what is frozen is left out."""
+def optimizer_of(network: Network, recipe: Recipe, share: float = 1.0) -> torch.optim.Optimizer:
+    """With a `share` of the recipe's rates. The text encoder has its own; what is frozen is left out."""
     settings, text = recipe.training, recipe.model.text
     pretrained = isinstance(text, Transformer) and bool(text.source)
     rate = settings.finetune_learning_rate if pretrained else settings.text_learning_rate
     of_text = {id(p) for p in network.text.parameters()}
     learned = [p for p in network.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in learned if id(p) not in of_text], "peak": settings.learning_rate},
-        {"params": [p for p in learned if id(p) in of_text], "peak": rate},
+        {"params": [p for p in learned if id(p) not in of_text], "peak": share * settings.learning_rate},
+        {"params": [p for p in learned if id(p) in of_text], "peak": share * rate},
     ]
     return torch.optim.AdamW(
         [g for g in groups if g["params"]], weight_decay=settings.weight_decay, fused=True

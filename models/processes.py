@@ -43,6 +43,10 @@ class Processes:
         #: Alone it is the caller's choice (`cuda:1`); otherwise a GPU for each process.
         self.device: torch.device = self._accelerator.device if self.count > 1 else pick_device(device)
 
+    def seed(self, seed: int) -> None:
+        """Let each process draw its own random numbers, the same every time."""
+        torch.manual_seed(seed * self.count + self.index)
+
     def threads(self, wanted: int) -> int:
         """Torch threads for each process, where `wanted` is 0: its share of the cores."""
         return wanted or max((os.cpu_count() or 1) // self.count, 1)

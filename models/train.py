@@ -15,6 +15,7 @@ import torch
 from models.batches import targets_of
 from models.bundle import Bundle, BundleConfig
 from models.calibrate import fit_curve
+from models.calibration import Curve
 from models.card import model_card
 from models.curves import Curves
 from models.dataset import Dataset
@@ -123,6 +124,8 @@ def fit(
 ) -> tuple[Bundle, int, dict[str, Scores]]:
     """Train on a replayed dataset; returns the bundle, the epochs taken and held-out figures by head.
 
+    Those are of the network before it learned from the held-out exposures too, and so is the calibration. A
+    head that has no labels there has no figures.
     What folder `work` has of this very training is used: see `models.unfinished`.
     """
     processes = processes or Processes(device)
@@ -141,7 +144,7 @@ def fit(
         bank = _bank(dataset, recipe.model, network, tokens, work, cache, progress, processes.index)
     freeze(network.text, recipe.model.text)
     terms = TermTable.of(dataset, tokens, network.term_weights.cpu().numpy(), recipe.model.user.history)
-    torch.manual_seed(training.seed + processes.index)
+    processes.seed(training.seed)
     loop = Loop(
         network, bank, terms, dataset, heads, recipe, progress, processes, curves or Curves(None), work
     )
@@ -152,10 +155,14 @@ def fit(
     for i, head in enumerate(heads):
         weights = targets.weights[:, i].numpy()
         known = weights > 0
+        if not known.any():
+            bundle.calibration[head] = Curve()
+            continue
         labels, weights = targets.labels[known, i].numpy() == 1, weights[known]
         curve = fit_curve(training.calibration, logits[known, i], labels, weights)
         bundle.calibration[head] = curve
         held_out[head] = scores(labels, curve.probabilities(logits[known, i]), weights)
+    loop.refit(tail, work / CHECKPOINT)
     return bundle, epochs, held_out
 
 

@@ -10,6 +10,7 @@ import rich_click as click
 
 from streamer import __version__
 from streamer.cli.console import CommandGroup
+from streamer.cli.convert import convert
 from streamer.cli.dead_letters import dead_letters
 from streamer.cli.demo import demo
 from streamer.cli.doctor import doctor
@@ -25,7 +26,7 @@ from streamer.cli.worker import worker
 
 _PANELS = {
     "Try it": ["demo", "simulate", "doctor"],
-    "Model": ["train", "evaluate", "replay"],
+    "Model": ["convert", "train", "evaluate", "replay"],
     "Run": ["topics", "worker", "publish", "subscribe"],
     "Operate": ["lag", "dead-letters", "schemas"],
 }
@@ -50,6 +51,7 @@ def cli() -> None:
 
 
 for _command in (
+    convert,
     dead_letters,
     demo,
     doctor,

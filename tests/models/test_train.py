@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from models.bundle import Bundle
+from models.calibration import Curve
 from models.evaluate import evaluate
 from models.events import Engagement, Follow, Tweet
 from models.log import LogError, LogWriter
@@ -127,6 +129,39 @@ def test_the_same_seed_gives_the_same_bundle(log: Path, tmp_path: Path) -> None:
     second = train(log, tmp_path / "b", recipe(BAG, epochs=1))
     other = train(log, tmp_path / "c", recipe(BAG, epochs=1, seed=1))
     assert first.fingerprint == second.fingerprint != other.fingerprint
+
+
+def test_what_was_held_out_is_learned_from_once_it_has_judged(log: Path, tmp_path: Path) -> None:
+    first = train(log, tmp_path / "a", recipe(BAG, refit=0))
+    second = train(log, tmp_path / "b", recipe(BAG, refit=2))
+    assert first.held_out == second.held_out
+    a, b = (Bundle.from_pretrained(tmp_path / name) for name in "ab")
+    assert a.calibration == b.calibration
+    weights = (bundle.network.ranker.heads.weight for bundle in (a, b))
+    assert not torch.equal(*weights)
+
+
+def test_without_a_held_out_part_every_epoch_counts(log: Path, tmp_path: Path) -> None:
+    result = train(log, tmp_path / "bundle", recipe(BAG, held_out=0.0, epochs=3, patience=1))
+    assert result.epochs == 3
+    assert Bundle.from_pretrained(tmp_path / "bundle").calibration["retweet"] == Curve()
+
+
+def test_frozen_layers_stay_and_the_others_learn(log: Path, tmp_path: Path) -> None:
+    text = Transformer(vocabulary=120, layers=2, width=32, frozen_layers=1)
+    untrained: dict[str, torch.Tensor] = {}
+
+    def show(step: Step) -> None:
+        if step.phase == "epoch 1" and not untrained:
+            folder = tmp_path / "bundle" / ".training" / "untrained"
+            untrained.update(Bundle.from_pretrained(folder).network.state_dict())
+
+    train(log, tmp_path / "bundle", recipe(text, epochs=1, refit=1), show)
+    trained = Bundle.from_pretrained(tmp_path / "bundle").network.state_dict()
+    moved = {name for name, value in trained.items() if not torch.equal(value, untrained[name])}
+    of_text = {name for name in trained if name.startswith("text.")}
+    assert moved & of_text == {name for name in of_text if ".layer.1." in name}
+    assert "ranker.heads.weight" in moved
 
 
 def test_sampled_negatives_do_not_shift_probabilities(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from streamer.cli import cli
 from tests.streamer.cli.conftest import Command
 
 COMMANDS = {
-    *("demo", "simulate", "doctor", "train", "evaluate", "replay"),
+    *("demo", "simulate", "doctor", "convert", "train", "evaluate", "replay"),
     *("topics", "worker", "publish", "subscribe", "lag", "dead-letters", "schemas"),
 }
 LEAVES = [
