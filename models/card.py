@@ -28,7 +28,7 @@ def model_card(config: BundleConfig, metrics: Mapping[str, Any]) -> str:
         "## On the held-out exposures",
         "",
         "The last part of the training exposures, by time, before the network learned from it; calibration",
-        "was fitted on the same part.",
+        "was fitted on the same exposures.",
         "",
         "| action | exposures | positives | AUC | average precision | RCE | ECE |",
         "|---|---|---|---|---|---|---|",

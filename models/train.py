@@ -25,7 +25,7 @@ from models.metrics import Scores, scores
 from models.network import Network
 from models.processes import Processes
 from models.progress import Progress, silent
-from models.recipe import Bag, ModelConfig, NoText, Recipe
+from models.recipe import Bag, Calibration, ModelConfig, NoText, Recipe
 from models.replay import replayed
 from models.text.bank import Bank, FrozenBank, LiveBank, RefreshedBank, TermTable, TokenTable
 from models.text.cache import TextCache, default_cache
@@ -124,8 +124,9 @@ def fit(
 ) -> tuple[Bundle, int, dict[str, Scores]]:
     """Train on a replayed dataset; returns the bundle, the epochs taken and held-out figures by head.
 
-    Those are of the network before it learned from the held-out exposures too, and so is the calibration. A
-    head that has no labels there has no figures.
+    The held-out exposures, which are the newest, say when to stop. Then the network learns from their first
+    half, is judged and calibrated on the second, which it has not learned from, and learns from that at last.
+    A head that has no labels there has no figures.
     What folder `work` has of this very training is used: see `models.unfinished`.
     """
     processes = processes or Processes(device)
@@ -148,22 +149,35 @@ def fit(
     loop = Loop(
         network, bank, terms, dataset, heads, recipe, progress, processes, curves or Curves(None), work
     )
-    epochs = loop.run(slice(0, tail.start), tail, work / CHECKPOINT)
-    logits = loop.logits(tail)
-    held_out: dict[str, Scores] = {}
-    targets = targets_of(dataset.exposures[tail], heads, torch.device("cpu"))
-    for i, head in enumerate(heads):
+    saved = work / CHECKPOINT
+    epochs = loop.run(slice(0, tail.start), tail, saved)
+    judged = tail
+    if training.refit and tail.stop - tail.start > 1:
+        middle = (tail.start + tail.stop) // 2
+        loop.refit(slice(tail.start, middle), 1, saved)
+        judged = slice(middle, tail.stop)
+    bundle.calibration, held_out = _judged(loop, judged, training.calibration)
+    if judged != tail:
+        loop.refit(judged, 2, saved)
+    return bundle, epochs, held_out
+
+
+def _judged(loop: Loop, rows: slice, kind: Calibration) -> tuple[dict[str, Curve], dict[str, Scores]]:
+    """Curves and figures of exposures that the network has not learned from, by head."""
+    logits = loop.logits(rows)
+    curves: dict[str, Curve] = {}
+    figures: dict[str, Scores] = {}
+    targets = targets_of(loop.dataset.exposures[rows], loop.heads, torch.device("cpu"))
+    for i, head in enumerate(loop.heads):
         weights = targets.weights[:, i].numpy()
         known = weights > 0
         if not known.any():
-            bundle.calibration[head] = Curve()
+            curves[head] = Curve()
             continue
         labels, weights = targets.labels[known, i].numpy() == 1, weights[known]
-        curve = fit_curve(training.calibration, logits[known, i], labels, weights)
-        bundle.calibration[head] = curve
-        held_out[head] = scores(labels, curve.probabilities(logits[known, i]), weights)
-    loop.refit(tail, work / CHECKPOINT)
-    return bundle, epochs, held_out
+        curves[head] = fit_curve(kind, logits[known, i], labels, weights)
+        figures[head] = scores(labels, curves[head].probabilities(logits[known, i]), weights)
+    return curves, figures
 
 
 def _untrained(dataset: Dataset, recipe: Recipe, heads: list[str], folder: Path) -> Bundle:

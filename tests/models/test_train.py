@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import torch
 
 from models.bundle import Bundle
 from models.calibration import Curve
+from models.dataset import EXPOSURE, Dataset
 from models.evaluate import evaluate
 from models.events import Engagement, Follow, Tweet
-from models.log import LogError, LogWriter
-from models.progress import Step
+from models.log import EventLog, LogError, LogWriter
+from models.progress import Step, silent
 from models.recipe import (
     Attention,
     Bag,
@@ -29,7 +31,8 @@ from models.recipe import (
     Transformer,
     TweetConfig,
 )
-from models.train import train
+from models.replay import replay
+from models.train import fit, train
 
 T = 1_700_000_000_000
 WORDS = {
@@ -131,14 +134,27 @@ def test_the_same_seed_gives_the_same_bundle(log: Path, tmp_path: Path) -> None:
     assert first.fingerprint == second.fingerprint != other.fingerprint
 
 
-def test_what_was_held_out_is_learned_from_once_it_has_judged(log: Path, tmp_path: Path) -> None:
-    first = train(log, tmp_path / "a", recipe(BAG, refit=0))
-    second = train(log, tmp_path / "b", recipe(BAG, refit=2))
-    assert first.held_out == second.held_out
-    a, b = (Bundle.from_pretrained(tmp_path / name) for name in "ab")
-    assert a.calibration == b.calibration
-    weights = (bundle.network.ranker.heads.weight for bundle in (a, b))
-    assert not torch.equal(*weights)
+def test_what_was_held_out_judges_and_then_is_learned_from(log: Path, tmp_path: Path) -> None:
+    events = EventLog(log)
+    whole = replay(events, events.exposures["train"], tmp_path / "a")
+    n = len(whole.exposures)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    exposures = np.memmap(tmp_path / "b" / "exposures.bin", EXPOSURE, mode="r+")
+    labels = exposures["labels"][n - int(n * 0.1) // 2 :, 0]
+    labels ^= 1  # what is judged by turns round
+    exposures.flush()
+
+    def trained(name: str, refit: int) -> tuple[torch.Tensor, float]:
+        chosen = recipe(BAG, epochs=1, refit=refit, calibration="none")
+        work = tmp_path / f"{name}{refit}"
+        bundle, _, held_out = fit(Dataset(tmp_path / name), chosen, work, silent, tmp_path / "cache")
+        return bundle.network.ranker.heads.weight, held_out["retweet"].auc
+
+    (same, _), (also, _) = trained("a", 0), trained("b", 0)
+    assert torch.equal(same, also)
+    (true, auc), (turned, opposite) = trained("a", 2), trained("b", 2)
+    assert auc == pytest.approx(1 - opposite)
+    assert not torch.equal(true, turned)
 
 
 def test_without_a_held_out_part_every_epoch_counts(log: Path, tmp_path: Path) -> None:
