@@ -39,6 +39,8 @@ _DRAIN_REBALANCE_S = 5.0
 _DRAIN_STOP_S = 5.0
 _STOP_S = 9.0
 #: Deliveries (not records) that wait in front of a stage; beyond that its partitions are no longer fetched.
+#: One more is on its way there and as many as the runner allows are begun, each of one fetch of a partition
+#: (`kafka.max_partition_fetch_bytes`): however slow the device or Redis, memory stays bounded in bytes too.
 _WAITING_DELIVERIES = 4
 
 

@@ -76,6 +76,7 @@ class Lag:
                 self.stage, tp.topic.removeprefix(self._prefix), str(tp.partition)
             ).set(lag)
         metrics.lag_seconds.labels(self.stage).set(self.seconds)
+        metrics.underway_records.labels(self.stage).set(ledger.underway())
 
 
 class Outage:

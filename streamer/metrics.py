@@ -50,6 +50,9 @@ duplicate_computations = Counter(
 )
 lag_records = Gauge("streamer_lag_records", "Records not done yet.", ["stage", "topic", "partition"])
 lag_seconds = Gauge("streamer_lag_seconds", "Age of the oldest record not done yet.", ["stage"])
+underway_records = Gauge(
+    "streamer_underway_records", "Records read from Kafka and not done: a bounded number.", ["stage"]
+)
 rebalances = Counter("streamer_rebalances", "Times the partitions were dealt anew.", ["stage"])
 assigned_partitions = Gauge("streamer_assigned_partitions", "Partitions this worker reads.", ["stage"])
 model_info = Gauge("streamer_model_info", "1 for the model served.", ["fingerprint"])

@@ -81,6 +81,15 @@ class Ledger:
         """The first delivery that is not done."""
         return next((delivery for delivery in self._open.get(tp, ()) if not delivery.done), None)
 
+    def underway(self) -> int:
+        """Records read and not done."""
+        return sum(
+            len(delivery.records)
+            for deliveries in self._open.values()
+            for delivery in deliveries
+            if not delivery.done
+        )
+
     def partitions(self) -> list[TP]:
         """Partitions with deliveries."""
         return list(self._open)

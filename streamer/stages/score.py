@@ -37,8 +37,10 @@ from streamer.user_matrix import MOST_USERS, UserMatrix
 _WINDOW: Final = 256
 #: Pairs scored in one `process` call: about 5 MB of records, and 30 ms.
 _PART: Final = MOST_USERS
-#: More readers than this are scored so many at a time, and nothing else in the same call: 10 ms.
-_PIECE: Final = 4_096
+#: A tweet of more readers than this is scored piece by piece, each a call of its own of about 8 ms: what a
+#: tweet of 100,000 followers holds up others by is one piece of each of its shards.
+_LARGE: Final = 4_096
+_PIECE: Final = 2_048
 #: Tweets kept at hand: each is asked for once in every shard.
 _TWEETS: Final = 8_192
 #: Pause when a batch holds nothing but requests that wait for their tweets: they come back at once.
@@ -222,7 +224,7 @@ class ScoreStage(BackedStage):
                     size = len(users) if request.shard is None else sizes[tweet.author_id, request.shard]
                     now = (tweet.created_at if request.at is None else request.at) // 1000
                     units.append(Unit(id_, tweet, now, size, request.shard, users))
-            if any(unit.size > _PIECE for unit in units):
+            if any(unit.size > _LARGE for unit in units):
                 pieces = chain.from_iterable(map(self._pieces, units))
                 found.append(_Asked(record, pieces, large=True))
             else:
@@ -246,7 +248,7 @@ class ScoreStage(BackedStage):
 
     def _pieces(self, unit: Unit) -> Iterator[Unit]:
         """A unit of many readers as units of few, read from the store when their turn comes."""
-        if unit.size <= _PIECE:
+        if unit.size <= _LARGE:
             yield unit
         elif unit.shard is None:
             for start in range(0, unit.size, _PIECE):

@@ -37,7 +37,7 @@ end
 _CHANGES: Final = 1_000
 _NO_AFFINITY: Final = bytes(AFFINITY.itemsize)
 #: Fields asked for per HSCAN.
-_SCAN: Final = 4_096
+_SCAN: Final = 2_048
 
 
 class RedisAudiences:

@@ -170,3 +170,25 @@ async def test_stages_have_groups_of_their_own_and_read_with_the_prefix() -> Non
     assert app.conf.id == "g.copy"
     (agent,) = app.agents.values()
     assert list(agent.get_topic_names()) == ["t.tweets"]
+
+
+def test_a_slow_stage_stops_the_reading(kafka: LocalKafka, topic_prefix: str, log: Path) -> None:
+    """What waits stays in Kafka: a bounded number of deliveries is in memory, whatever the backlog."""
+    topics = Topics(kafka.bootstrap, topic_prefix)
+    values = [b"sleep:6", *(b"%d" % number for number in range(20_000))]
+    small = {"STREAMER_KAFKA__MAX_BATCH_RECORDS": "100", "STREAMER_KAFKA__MAX_PARTITION_FETCH_BYTES": "20000"}
+    topics.publish(values)
+    with Worker(log, kafka.bootstrap, topic_prefix, **small) as worker:
+        worker.ready()
+        # Every partition has more to read than fits, and all wait for the one that sleeps.
+        underway = "streamer_underway_records"
+        eventually(lambda: worker.metric(underway) > 100, 20, "several deliveries")
+        most = streamer.app._WAITING_DELIVERIES + 1 + 3  # on its way; processed, packed and being sent
+
+        def done() -> bool:
+            assert worker.metric(underway) <= most * 100
+            return worker.metric("streamer_records_in_total") == len(values)
+
+        eventually(done, 60, "all done")
+        topics.predictions(values)
+        eventually(lambda: topics.uncommitted() == 0, 10, "all committed")

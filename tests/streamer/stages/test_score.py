@@ -119,6 +119,7 @@ class TestBounds:
         monkeypatch.setattr(score, "MOST_USERS", 10)
         monkeypatch.setattr(score, "_PART", 25)
         monkeypatch.setattr(score, "_PIECE", 8)
+        monkeypatch.setattr(score, "_LARGE", 8)
 
     def test_many_requests(self, rig: Rig, backend: MemoryBackend) -> None:
         users = [f"u{i}" for i in range(8)]
