@@ -187,8 +187,7 @@ def _untrained(dataset: Dataset, recipe: Recipe, heads: list[str], folder: Path)
         sample = _sample(dataset)
         prepared = prepare_text(recipe.model, sample, recipe.training.seed)
         network = Network(recipe.model, len(heads), prepared.tokens.size, prepared.architecture)
-        if prepared.weights:
-            network.text.load_state_dict(prepared.weights)
+        network.text.load_state_dict(network.text.state_dict() | prepared.weights)
         texts = [text if isinstance(text, str) else prepared.tokens.text_of(text) for text in sample]
         if not isinstance(recipe.model.text, NoText):
             network.term_weights.copy_(torch.from_numpy(learn_weights(texts)))

@@ -18,7 +18,7 @@ def embeddings(
 ) -> NDArray[np.float32]:
     """Embeddings [vocabulary, width] whose sum over a text is near its TF-IDF row on `width` components.
 
-    Pieces that no text holds come out as zero, those that nearly all hold near it.
+    Pieces that no text holds come out as zero, as do those of a single text; those that most hold, near it.
     """
     names = [str(i) for i in range(vocabulary)]  # the library wants words
     vectoriser = TfidfVectorizer(
@@ -26,10 +26,13 @@ def embeddings(
     )
     rows = vectoriser.fit_transform(texts)
     seen = rows.getnnz(0) > 0
+    out = np.zeros((vocabulary, width), np.float32)
     k = min(width, int(seen.sum()) - 1, len(texts) - 1)
-    svd = TruncatedSVD(k, n_iter=3, random_state=seed).fit(rows)
+    if k < 1:
+        return out
+    with np.errstate(invalid="ignore"):  # texts that are all alike have no variance to explain
+        svd = TruncatedSVD(k, n_iter=3, random_state=seed).fit(rows)
     # The root of the singular values whitens half-way: topics weigh more alike, and noise stays small.
     scale = np.sqrt(svd.singular_values_[0] / np.maximum(svd.singular_values_, 1e-6))
-    out = np.zeros((vocabulary, width), np.float32)
     out[:, :k] = (vectoriser.idf_ * seen)[:, None] * svd.components_.T * scale
     return out

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from tokenizers import Tokenizer
 
 from models.recipe import Cnn, Lstm, ModelConfig, RecipeError, TextConfig
@@ -55,3 +56,19 @@ def test_foreign_ids_are_words_again(config: TextConfig, tmp_path: Path) -> None
     assert [tokens.tokenizer.id_to_token(int(i)) for i in row] == ["vote", "tomorrow"]
     with pytest.raises(RecipeError, match="source_vocabulary"):
         prepare_text(ModelConfig(text=config), [ids], seed=0)
+
+
+@pytest.mark.parametrize("config", [Lstm(embedding=4), Cnn(embedding=4)], ids=["lstm", "cnn"])
+def test_words_begin_where_they_co_occur(config: TextConfig) -> None:
+    texts: list[str | list[int]] = ["senate budget vote", "budget vote", "goal match", "match goal team"] * 3
+    prepared = prepare_text(ModelConfig(text=config), texts, seed=0)
+    table = prepared.weights["embedding.weight"]
+    assert float(table[table.any(1)].pow(2).mean()) == pytest.approx(1.0, rel=1e-3)
+
+    def like(first: str, second: str) -> float:
+        a, b = (table[prepared.tokens.tokenizer.token_to_id(word)] for word in (first, second))
+        return float(torch.cosine_similarity(a, b, dim=0))
+
+    assert like("budget", "vote") > 0.9 > 0.5 > like("budget", "match")
+    alone = prepare_text(ModelConfig(text=config), ["a single text"], seed=0)
+    assert not alone.weights["embedding.weight"].any()
