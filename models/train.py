@@ -30,6 +30,7 @@ from models.replay import replayed
 from models.text.bank import Bank, FrozenBank, LiveBank, RefreshedBank, TermTable, TokenTable
 from models.text.cache import TextCache, default_cache
 from models.text.encode import encoder_fingerprint
+from models.text.numerics import with_numerics
 from models.text.prepare import SAMPLE, freeze, prepare_text
 from models.text.terms import learn_weights
 from models.text.tokens import Tokens
@@ -213,10 +214,11 @@ def _bank(
     process: int,
 ) -> Bank:
     if model.text.frozen:
-        name = encoder_fingerprint(network.text, tokens, fast=True)
+        encoder = with_numerics(network.text, tokens)
+        name = encoder_fingerprint(encoder, tokens)
         # A bag's embeddings are those of this log: nobody would ask for their vectors again.
         folder = work / "vectors" if isinstance(model.text, Bag) else cache
-        return FrozenBank(dataset, tokens, network, TextCache(folder, name, network.text.width), progress)
+        return FrozenBank(dataset, tokens, encoder, TextCache(folder, name, encoder.width), progress)
     table = TokenTable(dataset, tokens, work / f"tokens-{process}.bin", progress, model.user.history)
     if isinstance(model.text, Bag | NoText) or not model.user.history:
         return LiveBank(table, tokens)

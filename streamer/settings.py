@@ -302,6 +302,9 @@ class Settings(BaseSettings):
     """Folder of the trained bundle."""
     device: str = "auto"
     """Where the model runs: `auto`, `cpu`, `cuda` or `cuda:N`."""
+    numerics: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    """Arithmetic of transformers that encode texts: `fp32`, `bf16`, `int8`, or `auto`, which takes the
+    fastest of the device that keeps the vectors' cosine to float32 at 0.99 or more."""
     predictions: PredictionSettings = PredictionSettings()
     freshness: FreshnessSettings = FreshnessSettings()
     request_wait_s: float = Field(default=10.0, ge=0)

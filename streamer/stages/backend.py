@@ -11,6 +11,7 @@ from typing import Protocol
 from models.bundle import BundleError
 from models.serving import ServingModel
 from models.state.stores import Stores
+from models.text.numerics import Numerics
 from streamer import metrics
 from streamer.errors import StreamerError
 from streamer.settings import Settings
@@ -60,7 +61,7 @@ class RedisBackend:
         """See `Backend.open`. Waits for a Redis that is away, as everything here does."""
         fingerprint = ""
         if self._with_model:
-            self.model = load_model(self._settings.bundle, self._settings.device)
+            self.model = load_model(self._settings.bundle, self._settings.device, self._settings.numerics)
             fingerprint = self.model.fingerprint
             metrics.model_info.labels(fingerprint).set(1)
         self._connection.call(lambda client: client.ping())
@@ -88,11 +89,11 @@ class RedisBackend:
             raise StageUnavailable("stopped while waiting")
 
 
-_models: dict[tuple[Path, str], ServingModel] = {}
+_models: dict[tuple[Path, str, str], ServingModel] = {}
 _loading = threading.Lock()
 
 
-def load_model(bundle: Path | None, device: str) -> ServingModel:
+def load_model(bundle: Path | None, device: str, numerics: Numerics = "auto") -> ServingModel:
     """The bundle, loaded and warmed up, once per process. Raises `StreamerError`.
 
     Sharing is safe because each of its methods is called by one stage, and so by one thread, only.
@@ -102,11 +103,11 @@ def load_model(bundle: Path | None, device: str) -> ServingModel:
             "no bundle is set: `streamer train` makes one; name it with --bundle or STREAMER_BUNDLE"
         )
     with _loading:
-        key = bundle.resolve(), device
+        key = bundle.resolve(), device, numerics
         if key not in _models:
             started = time.monotonic()
             try:
-                model = ServingModel.load(bundle, device)
+                model = ServingModel.load(bundle, device, numerics)
             except BundleError as error:
                 raise StreamerError(str(error)) from error
             if "retweet" not in model.heads:
