@@ -218,7 +218,8 @@ def _bank(
         name = encoder_fingerprint(encoder, tokens)
         # A bag's embeddings are those of this log: nobody would ask for their vectors again.
         folder = work / "vectors" if isinstance(model.text, Bag) else cache
-        return FrozenBank(dataset, tokens, encoder, TextCache(folder, name, encoder.width), progress)
+        vectors = TextCache(folder, name, encoder.width)
+        return FrozenBank(dataset, tokens, encoder, vectors, progress, model.user.history)
     table = TokenTable(dataset, tokens, work / f"tokens-{process}.bin", progress, model.user.history)
     if isinstance(model.text, Bag | NoText) or not model.user.history:
         return LiveBank(table, tokens)

@@ -152,9 +152,15 @@ class FrozenBank:
     """See the module."""
 
     def __init__(
-        self, dataset: Dataset, tokens: Tokens, encoder: TextEncoder, cache: TextCache, progress: Progress
+        self,
+        dataset: Dataset,
+        tokens: Tokens,
+        encoder: TextEncoder,
+        cache: TextCache,
+        progress: Progress,
+        history: int,
     ) -> None:
-        used = dataset.tweets_in_use(network.config.user.history)
+        used = dataset.tweets_in_use(history)
         phase = Phase(progress, "encode texts", len(used), "tweets")
 
         def batches() -> Iterator[Sequence[str]]:
