@@ -10,8 +10,12 @@ from __future__ import annotations
 import copy
 from typing import Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from models.compiled import compiled
 
 _STEPS: Final = 127.0
 #: Narrower inputs multiply so fast that scaling and rounding cost more than they save.
@@ -38,8 +42,8 @@ class Int8Linear(nn.Module):
         rows = x.reshape(-1, x.shape[-1])
         scale = _scale(rows)
         products = torch._int_mm((rows / scale).round_().to(torch.int8), self.weight)
-        out = torch.addcmul(self.bias, products.float().mul_(scale), self.scale)
-        return out.view(*x.shape[:-1], -1)
+        scaled = _scaled(products.numpy(), scale[:, 0].numpy(), self.scale.numpy(), self.bias.numpy())
+        return torch.from_numpy(scaled).view(*x.shape[:-1], -1)
 
 
 def quantised(module: nn.Module) -> nn.Module:
@@ -54,4 +58,20 @@ def quantised(module: nn.Module) -> nn.Module:
 
 def _scale(rows: Tensor) -> Tensor:
     """What one step is worth, by row [n, 1]. A row of zeros gets a scale as well; NaN stays NaN."""
-    return (rows.abs().amax(-1, keepdim=True) / _STEPS).clamp_(min=1e-12)
+    largest = torch.maximum(rows.amax(-1, keepdim=True), rows.amin(-1, keepdim=True).neg_())
+    return largest.div_(_STEPS).clamp_(min=1e-12)
+
+
+@compiled
+def _scaled(
+    products: NDArray[np.int32],
+    rows: NDArray[np.float32],
+    columns: NDArray[np.float32],
+    bias: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Integers [m, n] as what they stand for, in place: in torch, three passes take an eighth of all time."""
+    out = products.view(np.float32)
+    for i in range(products.shape[0]):
+        for j in range(products.shape[1]):
+            out[i, j] = np.float32(products[i, j]) * rows[i] * columns[j] + bias[j]
+    return out
