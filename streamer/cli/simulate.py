@@ -34,6 +34,17 @@ from streamer.cli.durations import duration
     "--tweets", type=click.IntRange(min=10), help="How many tweets they write; retweets come on top."
 )
 @click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Time span.")
+@click.option("--follows", type=click.FloatRange(min=1), help="Authors a user follows, on average.")
+@click.option(
+    "--shown",
+    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+    help="Share of the authors' tweets that a follower is shown, on average.",
+)
+@click.option(
+    "--keep-rate",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    help="Share of the training exposures without any action that are kept.",
+)
 @click.option("--seed", type=click.IntRange(min=0), help="Another seed, another world.")
 @click.option(
     "--format",
@@ -59,6 +70,8 @@ def simulate(
 
     What people do is drawn from known probabilities ([cyan]truth.parquet[/]), so world.json can tell what the
     best possible model would score. The same seed gives the same world everywhere.
+
+    How many exposures there are to learn from: about tweets * follows * users / authors * shown.
 
     Example: [green]streamer simulate --out world --users 2000 --seed 7[/]
     """

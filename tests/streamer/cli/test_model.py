@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from models.progress import Step
@@ -31,6 +33,23 @@ def test_a_world_is_never_overwritten_unasked(streamer: Command, world: Path) ->
     ran = streamer("simulate", "--out", world, "--size", "small")
     assert ran.code == 1
     assert "already holds an event log" in ran.stderr
+
+
+def test_a_world_is_as_large_and_as_dense_as_asked(streamer: Command, tmp_path: Path) -> None:
+    def exposures(*options: object) -> tuple[Any, Any]:
+        folder = tmp_path / "-".join(map(str, options)).replace("--", "")
+        ran = streamer("simulate", "--out", folder, "--size", "small", "--json", *options)
+        return ran.object, pq.read_table(folder / "exposures_train.parquet")
+
+    (sparse, all_of_them), (dense, _) = exposures("--follows", 2), exposures("--follows", 9)
+    assert dense["follows"] > 2 * sparse["follows"]
+    assert exposures("--follows", 2, "--shown", 0.9)[0]["exposures"] > 1.4 * sparse["exposures"]
+    _, kept = exposures("--follows", 2, "--keep-rate", 0.5)
+    assert len(kept) < 0.8 * len(all_of_them)
+    assert set(kept["keep_rate"].to_pylist()) == {0.5}
+    ran = streamer("simulate", "--out", tmp_path / "none", "--shown", 1)
+    assert ran.code == 2
+    assert "--shown" in ran.stderr
 
 
 def test_a_bundle_is_trained_and_judged(streamer: Command, world: Path, tmp_path: Path) -> None:
