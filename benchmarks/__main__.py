@@ -28,8 +28,9 @@ PARTS: Final = {
     "scoring": "model.score alone, beside the machine's limits",
     "embed": "W3: tweet vectors, without Kafka, against sentence-transformers and ONNX Runtime",
 }
-#: Run only when named: they explain figures rather than give them.
+#: Run only when named: they take long, or explain figures rather than give them.
 TOOLS: Final = {
+    "learning_curve": "how near the model comes to the best possible, by exposures (about 40 minutes)",
     "profile": "where the time of W1 and W2 goes",
 }
 
