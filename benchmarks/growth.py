@@ -17,7 +17,7 @@ _USERS: Final = (1_000, 10_000, 100_000, 1_000_000)
 _AUDIENCES: Final = (10, 100, 1_000, 10_000, 100_000)
 _CELEBRITY: Final = 100_000
 #: Predictions of one run at least, and tweets at most.
-_PREDICTIONS, _MOST_TWEETS = 100_000, 2_000
+_PREDICTIONS, _MOST_TWEETS = 200_000, 2_000
 #: Ordinary tweets among which a celebrity's come: followers of each author, tweets a second, and the seconds
 #: between the celebrity's.
 _ORDINARY, _RATE, _EVERY_S = 100, 50.0, 5.0
@@ -65,7 +65,7 @@ def _audiences(rig: Rig, options: Options) -> list[Result]:
     found = []
     users = options.sized(_CELEBRITY, 500) + 1
     for followers in [size for size in _AUDIENCES if size < users]:
-        authors = min(max(2 * _PREDICTIONS // followers, 2), 1_000, users)
+        authors = min(max(_PREDICTIONS // followers, 2), 1_000, users)
         rig.use(Workload.make(users, [followers] * authors))
         with running(rig, warm_up=2 if followers > 1_000 else 64) as stream:
             rate, size = _rate(stream, options, followers), stream.rss
@@ -103,7 +103,7 @@ def _celebrity(rig: Rig, options: Options) -> list[Result]:
         paced(stream, ordinary[:100], _RATE)
         alone = latencies(paced(stream, ordinary[100 : 100 + count], _RATE))
         times = np.arange(1.0, options.seconds - 1, _EVERY_S).tolist()
-        stars = {at: authors * (1_000_000 + i) + star for i, at in enumerate(times)}
+        stars = {at: authors * (1_000 + i) + star for i, at in enumerate(times)}
         seen = paced(stream, ordinary[100 + count : 100 + 2 * count], _RATE, between=stars)
     spans = [(one.sent, one.last) for one in seen if one.number in stars.values()]
     beside = latencies(

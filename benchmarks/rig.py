@@ -226,16 +226,17 @@ class Stream:
         """The system's resident bytes."""
         return int(self._processes["system"].memory_info().rss)
 
-    def visible(self) -> int:
+    def visible(self, topic: str = "predictions") -> int:
         """How many predictions there are."""
-        name = self.settings.kafka.topic("predictions")
-        parts = [TopicPartition(name, number) for number in range(self.settings.kafka.partitions)]
-        return sum(self._consumer.end_offsets(parts).values())
+        return sum(self._consumer.end_offsets(self._parts(topic)).values())
+
+    def _parts(self, topic: str) -> list[TopicPartition]:
+        name = self.settings.kafka.topic(topic)
+        return [TopicPartition(name, number) for number in range(self.settings.kafka.partitions)]
 
     def first_predictions(self, count: int = _SAMPLE) -> dict[tuple[str, str], Prediction]:
         """The first so many of each partition, by tweet and user. They are those of the warm-up."""
-        name = self.settings.kafka.topic("predictions")
-        parts = [TopicPartition(name, number) for number in range(self.settings.kafka.partitions)]
+        parts = self._parts("predictions")
         ends = self._consumer.end_offsets(parts)
         found: dict[tuple[str, str], Prediction] = {}
         for part in parts:
@@ -294,7 +295,8 @@ class Stream:
             if (waited := time.monotonic() - started) > within:
                 log = self.system.log.read_text(errors="replace")[-2000:]
                 raise LocalServerError(
-                    f"{self.system.name}: {what} not after {within:.0f} s; its log ends with\n{log}"
+                    f"{self.system.name}: not {what} after {within:.0f} s, and "
+                    f"{self.visible('dead-letters'):,} dead letters; its log ends with\n{log}"
                 )
             time.sleep(min(_LOOK_S, 0.001 + waited / 50))
 

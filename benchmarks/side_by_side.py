@@ -36,7 +36,7 @@ class _Entrant(NamedTuple):
 US: Final = "us"
 _ENTRANTS: Final = (
     _Entrant(US, Ours, 5_000, None),
-    _Entrant("idiomatic Faust", partial(Peer, "faust_agent"), 100, 20),
+    _Entrant("idiomatic Faust", partial(Peer, "faust_agent"), 200, 20),
     _Entrant("kafka-python loop", partial(Peer, "kafka_python_loop"), 400, 10),
     _Entrant("confluent-kafka loop", partial(Peer, "confluent_loop"), 800, 3),
     _Entrant("Quix Streams", partial(Peer, "quix_dataframe"), 400, 3),

@@ -27,8 +27,8 @@ from streamer.sharding import shards_of
 T = TypeVar("T")
 Index = NDArray[np.intp]
 
-#: 1 January 2026. Tweets are a second apart.
-START_MS: Final = 1_767_225_600_000
+#: 1 January 2024. Tweets are a second apart; those of the future would not be taken.
+START_MS: Final = 1_704_067_200_000
 #: Spread of the logarithm of audience sizes.
 SPREAD: Final = 1.2
 _TEXTS: Final = 5_000

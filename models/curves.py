@@ -5,6 +5,7 @@ Knows nothing of what the figures mean.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,9 @@ class Curves:
     def begin(self, step: int) -> None:
         """A training starts or goes on here: what the folder has of this step and later counts no more."""
         if self._folder is not None:
+            # TensorBoard reads files in the order of their names, which have the second they were begun in.
+            while any(self._folder.glob(f"events.out.tfevents.{int(time.time())}.*")):
+                time.sleep(0.05)
             self._writer = SummaryWriter(str(self._folder), purge_step=step)
 
     def add(self, step: int, values: Mapping[str, float]) -> None:

@@ -25,7 +25,8 @@ from models.state.tweet import TweetRecord
 from models.state.user import HISTORY, UserState
 from models.state.vector import habits_of, vector_dtype
 from models.text.coverage import HISTORY_TERMS, asked, sketch
-from models.text.encode import encode_rows
+from models.text.encode import encode_texts
+from models.text.numerics import Numerics, with_numerics
 from models.text.terms import Terms, terms_of
 from models.text.tokens import Tokens
 
@@ -33,11 +34,12 @@ from models.text.tokens import Tokens
 class ServingModel:
     """See the module. `heads` are the actions it gives probabilities of, `fingerprint` names its contents."""
 
-    def __init__(self, bundle: Bundle, device: str = "auto") -> None:
+    def __init__(self, bundle: Bundle, device: str = "auto", numerics: Numerics = "auto") -> None:
         self.bundle = bundle
         self.device = pick_device(device)
         bundle.network.to(self.device).eval()
         self.tokens: Tokens = bundle.tokens
+        self.text = with_numerics(bundle.network.text, bundle.tokens, numerics)
         self.fingerprint = bundle.fingerprint
         self.heads = tuple(bundle.config.heads)
         self.dimensions = bundle.config.model.tweet.dimensions
@@ -49,9 +51,11 @@ class ServingModel:
         self.cold: NDArray[np.void] = self.user_vectors([UserState()], {})
 
     @classmethod
-    def load(cls, bundle: Path, device: str = "auto") -> ServingModel:
-        """Read a bundle. `device` is "cpu", "cuda", "cuda:1", or "auto". Raises BundleError."""
-        return cls(Bundle.from_pretrained(bundle), device)
+    def load(cls, bundle: Path, device: str = "auto", numerics: Numerics = "auto") -> ServingModel:
+        """Read a bundle. `device` is "cpu", "cuda", "cuda:1", or "auto", `numerics` as in
+        `models.text.numerics`. Raises BundleError.
+        """
+        return cls(Bundle.from_pretrained(bundle), device, numerics)
 
     def tensor(self, array: NDArray[np.generic]) -> torch.Tensor:
         """A numpy array on the model's device."""
@@ -96,7 +100,7 @@ class ServingModel:
     def text_vectors(self, texts: Sequence[str]) -> NDArray[np.float16]:
         """Vectors float16 [n, w] of texts, from the text encoder alone; equal texts are encoded once."""
         places = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-        vectors = encode_rows(self.bundle.network.text, self.tokens, self.tokens.encode(list(places)))
+        vectors = encode_texts(self.text, self.tokens, list(places))
         return vectors[[places[text] for text in texts]]
 
     def tweet_vectors(

@@ -30,6 +30,7 @@ from models.replay import replayed
 from models.text.bank import Bank, FrozenBank, LiveBank, RefreshedBank, TermTable, TokenTable
 from models.text.cache import TextCache, default_cache
 from models.text.encode import encoder_fingerprint
+from models.text.numerics import with_numerics
 from models.text.prepare import SAMPLE, freeze, prepare_text
 from models.text.terms import learn_weights
 from models.text.tokens import Tokens
@@ -124,9 +125,8 @@ def fit(
 ) -> tuple[Bundle, int, dict[str, Scores]]:
     """Train on a replayed dataset; returns the bundle, the epochs taken and held-out figures by head.
 
-    The held-out exposures, which are the newest, say when to stop. Then the network learns from their first
-    half, is judged and calibrated on the second, which it has not learned from, and learns from that at last.
-    A head that has no labels there has no figures.
+    The held-out exposures, which are the newest, say when to stop; the network is judged and calibrated on
+    them, and then learns from them too. A head that has no labels there has no figures.
     What folder `work` has of this very training is used: see `models.unfinished`.
     """
     processes = processes or Processes(device)
@@ -151,14 +151,9 @@ def fit(
     )
     saved = work / CHECKPOINT
     epochs = loop.run(slice(0, tail.start), tail, saved)
-    judged = tail
-    if training.refit and tail.stop - tail.start > 1:
-        middle = (tail.start + tail.stop) // 2
-        loop.refit(slice(tail.start, middle), 1, saved)
-        judged = slice(middle, tail.stop)
-    bundle.calibration, held_out = _judged(loop, judged, training.calibration)
-    if judged != tail:
-        loop.refit(judged, 2, saved)
+    bundle.calibration, held_out = _judged(loop, tail, training.calibration)
+    if training.refit and tail.stop > tail.start:
+        loop.refit(tail, saved)
     return bundle, epochs, held_out
 
 
@@ -213,10 +208,12 @@ def _bank(
     process: int,
 ) -> Bank:
     if model.text.frozen:
-        name = encoder_fingerprint(network.text, tokens, fast=True)
+        encoder = with_numerics(network.text, tokens)
+        name = encoder_fingerprint(encoder, tokens)
         # A bag's embeddings are those of this log: nobody would ask for their vectors again.
         folder = work / "vectors" if isinstance(model.text, Bag) else cache
-        return FrozenBank(dataset, tokens, network, TextCache(folder, name, network.text.width), progress)
+        vectors = TextCache(folder, name, encoder.width)
+        return FrozenBank(dataset, tokens, encoder, vectors, progress, model.user.history)
     table = TokenTable(dataset, tokens, work / f"tokens-{process}.bin", progress, model.user.history)
     if isinstance(model.text, Bag | NoText) or not model.user.history:
         return LiveBank(table, tokens)

@@ -18,7 +18,7 @@ def main() -> None:
         {
             "bootstrap.servers": kafka.bootstrap,
             "enable.idempotence": True,
-            "linger.ms": 5,
+            "linger.ms": 50,  # `flush` does not wait for it
             "batch.size": 512 * 2**10,
             "queue.buffering.max.messages": 1_000_000,
             "partitioner": "murmur2_random",

@@ -27,7 +27,7 @@ def main() -> None:
         topic_disable_leader=True,
         stream_wait_empty=False,
         consumer_auto_offset_reset="earliest",
-        producer_linger=0.005,
+        producer_linger=0.02,
         producer_max_batch_size=256 * 2**10,
         datadir="/tmp",
     )

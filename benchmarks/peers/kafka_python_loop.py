@@ -18,7 +18,7 @@ def main() -> None:
         bootstrap_servers=kafka.bootstrap,
         acks="all",
         enable_idempotence=True,
-        linger_ms=5,
+        linger_ms=50,  # `flush` does not wait for it
         batch_size=256 * 2**10,
         metrics_enabled=False,
     )

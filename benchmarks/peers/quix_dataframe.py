@@ -31,7 +31,7 @@ def main() -> None:
         loglevel="WARNING",
         producer_extra_config={
             "enable.idempotence": True,
-            "linger.ms": 5,
+            "linger.ms": 20,
             "queue.buffering.max.messages": 1_000_000,
         },
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 
 from models.recipe import Bag
@@ -20,7 +23,12 @@ class BagText(TextEncoder):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Ids int64 [n, l] and mask bool [n, l] to vectors [n, width]."""
-        lengths = mask.sum(1)
-        starts = lengths.cumsum(0) - lengths
-        total: Tensor = self.embedding(ids[mask], starts)  # end to end: padding would double the work
+        return self._sums(ids[mask], mask.sum(1))  # end to end: padding would double the work
+
+    def packed(self, ids: Tensor, lengths: Sequence[int]) -> Tensor:
+        """See `TextEncoder`."""
+        return self._sums(ids, torch.tensor(lengths, device=ids.device))
+
+    def _sums(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        total: Tensor = self.embedding(ids, lengths.cumsum(0) - lengths)
         return total / lengths.unsqueeze(1).sqrt()

@@ -23,8 +23,10 @@ from models.dataset import Dataset
 from models.network import Network
 from models.progress import Phase, Progress
 from models.state.tweet import TERMS
+from models.text.base import TextEncoder
 from models.text.cache import TextCache
-from models.text.encode import encode_rows
+from models.text.encode import encode_rows, encode_texts
+from models.text.numerics import with_numerics
 from models.text.terms import Terms, terms_of
 from models.text.tokens import Tokens
 
@@ -128,10 +130,11 @@ class RefreshedBank:
     def start_epoch(self, network: Network) -> None:
         """Encode every tweet in use with the encoder as it is now."""
         used = self._table.used
+        encoder = with_numerics(network.text, self._tokens)
         phase = Phase(self._progress, "refresh histories", len(used), "tweets")
         for start in range(0, len(used), _CHUNK):
             rows = self._table.rows(used[start : start + _CHUNK])
-            self._vectors[start : start + _CHUNK] = encode_rows(network.text, self._tokens, rows, fast=True)
+            self._vectors[start : start + _CHUNK] = encode_rows(encoder, rows)
             phase.to(min(start + _CHUNK, len(used)))
 
     def vectors(self, network: Network, tweets: Rows, judged: NDArray[np.bool_]) -> Tensor:
@@ -149,9 +152,15 @@ class FrozenBank:
     """See the module."""
 
     def __init__(
-        self, dataset: Dataset, tokens: Tokens, network: Network, cache: TextCache, progress: Progress
+        self,
+        dataset: Dataset,
+        tokens: Tokens,
+        encoder: TextEncoder,
+        cache: TextCache,
+        progress: Progress,
+        history: int,
     ) -> None:
-        used = dataset.tweets_in_use(network.config.user.history)
+        used = dataset.tweets_in_use(history)
         phase = Phase(progress, "encode texts", len(used), "tweets")
 
         def batches() -> Iterator[Sequence[str]]:
@@ -159,7 +168,7 @@ class FrozenBank:
                 yield texts_of(dataset, tokens, used[start : start + _CHUNK])
 
         def encode(texts: list[str]) -> NDArray[np.float16]:
-            return encode_rows(network.text, tokens, tokens.encode(texts), fast=True)
+            return encode_texts(encoder, tokens, texts)
 
         for done in cache.fill(batches(), encode):
             phase.to(done)

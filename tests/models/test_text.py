@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.text.cache import TextCache
-from models.text.encode import like_lengths
 from models.text.tokens import Tokens, clean, join_pieces, learn_wordpiece
 
 TEXTS = [
@@ -45,14 +44,6 @@ def test_any_text_has_tokens_within_the_vocabulary(text: str) -> None:
 
 def test_pieces_become_text() -> None:
     assert join_pieces(["[CLS]", "to", "##mor", "##row", "[UNK]", "!", "[SEP]"]) == "tomorrow !"
-
-
-@given(st.lists(st.integers(1, 40), max_size=50), st.integers(1, 100))
-def test_batches_hold_everything_once_and_keep_the_budget(lengths: list[int], budget: int) -> None:
-    batches = like_lengths(lengths, budget)
-    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
 
 
 class Encoder:

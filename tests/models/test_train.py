@@ -140,7 +140,7 @@ def test_what_was_held_out_judges_and_then_is_learned_from(log: Path, tmp_path: 
     n = len(whole.exposures)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     exposures = np.memmap(tmp_path / "b" / "exposures.bin", EXPOSURE, mode="r+")
-    labels = exposures["labels"][n - int(n * 0.1) // 2 :, 0]
+    labels = exposures["labels"][n - int(n * 0.1) :, 0]
     labels ^= 1  # what is judged by turns round
     exposures.flush()
 
@@ -182,9 +182,9 @@ def test_frozen_layers_stay_and_the_others_learn(log: Path, tmp_path: Path) -> N
 
 def test_sampled_negatives_do_not_shift_probabilities(tmp_path: Path) -> None:
     log = write_log(tmp_path / "log", tweets=1500, keep_rate=0.25)
-    train(log, tmp_path / "bundle", recipe(BAG, epochs=2, held_out=0.25))
+    train(log, tmp_path / "bundle", recipe(BAG, epochs=6, held_out=0.25))
     found = evaluate(tmp_path / "bundle", log).retweet
-    # Nothing is left out of the validation exposures: 0.05 here, and 0.2 when calibrated to the sample.
+    # Nothing is left out of the validation exposures: 0.04 here, and 0.2 when calibrated to the sample.
     assert found.ece < 0.1
 
 

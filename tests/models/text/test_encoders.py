@@ -148,7 +148,7 @@ def test_dropout_is_off_when_serving() -> None:
     rows = tokens.encode(["a text", "words"])
     for config in (LSTM, CNN):
         encoder = build(config).train()
-        first, second = encode_rows(encoder, tokens, rows), encode_rows(encoder, tokens, rows)
+        first, second = encode_rows(encoder, rows), encode_rows(encoder, rows)
         assert (first == second).all()
         assert encoder.training
         assert not torch.equal(encoder(*tokens.pad_batch(rows)), encoder(*tokens.pad_batch(rows)))

@@ -1,0 +1,95 @@
+"""In which arithmetic texts are encoded: the fastest one that the machine has and that keeps the vectors.
+
+Training (of frozen encoders), offline evaluation and serving all ask here, so on machines of one kind they
+get the same vectors. Knows nothing of logs or streams.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import Final, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.text.base import TextEncoder
+from models.text.encode import encode_rows
+from models.text.int8 import quantised
+from models.text.tokens import Tokens
+
+Numerics = Literal["auto", "fp32", "bf16", "int8"]
+
+#: Least cosine, on average and of any text, between a vector and its float32 original.
+_MEAN_COSINE: Final = 0.99
+_LEAST_COSINE: Final = 0.97
+_PROBES: Final = 32
+_LONGEST: Final = 48
+#: Encoders that are narrower spend their time elsewhere than in multiplications.
+_NARROWEST: Final = 256
+
+_log = logging.getLogger(__name__)
+
+
+def with_numerics(encoder: TextEncoder, tokens: Tokens, numerics: Numerics = "auto") -> TextEncoder:
+    """The encoder for use without gradients: itself in float32, or a copy.
+
+    "auto" takes the first of what the machine computes quickly whose vectors of some random texts have a
+    cosine of at least 0.99 to those of float32; anything else is taken as asked for. Encoders that are not
+    transformers are float32 always.
+    """
+    if not encoder.packable:
+        return encoder
+    if numerics != "auto":
+        return _made(encoder, numerics)
+    probes = _probes(tokens)
+    truth = encode_rows(encoder, probes)
+    for name in _quick(encoder):
+        made = _made(encoder, name)
+        cosines = _cosines(encode_rows(made, probes), truth)
+        good = cosines.mean() >= _MEAN_COSINE and cosines.min() >= _LEAST_COSINE  # not if one is NaN
+        _log.info(
+            "text encoder in %s: cosine to float32 %.4f, at least %.4f: %s",
+            name, cosines.mean(), cosines.min(), "taken" if good else "not good enough",
+        )  # fmt: skip
+        if good:
+            return made
+    return encoder
+
+
+def _quick(encoder: TextEncoder) -> list[Numerics]:
+    """What the encoder's device computes faster than float32, the fastest first."""
+    if next(encoder.parameters()).device.type == "cuda":
+        return ["bf16"]
+    if encoder.width < _NARROWEST:
+        return []
+    has = torch.cpu.get_capabilities()
+    supported: list[tuple[Numerics, str]] = [("int8", "avx512_vnni"), ("bf16", "avx512_bf16")]
+    return [name for name, feature in supported if has.get(feature)]
+
+
+def _made(encoder: TextEncoder, numerics: Numerics) -> TextEncoder:
+    match numerics:
+        case "int8":
+            out = cast(TextEncoder, quantised(encoder))
+        case "bf16":
+            out = copy.deepcopy(encoder).to(torch.bfloat16)
+        case _:
+            return encoder
+    out.numerics = numerics
+    return out.eval().requires_grad_(False)
+
+
+def _probes(tokens: Tokens) -> list[NDArray[np.int32]]:
+    """Random token ids, the same each time."""
+    rng = np.random.default_rng(0)
+    longest = min(_LONGEST, tokens.max_tokens)
+    lengths = rng.integers(min(4, longest), longest + 1, _PROBES)
+    return [rng.integers(tokens.size, size=length).astype(np.int32) for length in lengths]
+
+
+def _cosines(some: NDArray[np.float16], others: NDArray[np.float16]) -> NDArray[np.float32]:
+    a, b = some.astype(np.float32), others.astype(np.float32)
+    out: NDArray[np.float32] = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+    return out
