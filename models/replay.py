@@ -130,8 +130,8 @@ class _Replay:
     def _engage(self, event: Engagement) -> None:
         (record,) = self._stores.tweets.get_many([id_key(event.tweet_id)])
         self._engagements.append(event)
-        if record is None:
-            self._apply()  # now, lest the tweet be there by the time the batch is applied
+        if record is None or len(self._engagements) >= _CHUNK:
+            self._apply()  # lest the tweet be there by the time the batch is applied; and for memory
         else:
             self._engaged.add(record.author_id)
 
