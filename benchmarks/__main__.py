@@ -32,6 +32,7 @@ PARTS: Final = {
 TOOLS: Final = {
     "learning_curve": "how near the model comes to the best possible, by exposures (about 40 minutes)",
     "profile": "where the time of W1 and W2 goes",
+    "gpu": "a BERT-base on one GPU, against sentence-transformers on the same; without one, a smoke run",
 }
 
 

@@ -112,15 +112,18 @@ def minilm() -> Path:
     return Path(package.submodule_search_locations[0]) / "model"
 
 
-def sentence_transformers(source: Path | nn.Module, device: str = "cpu", batch: int = 32) -> Encode:
+def sentence_transformers(
+    source: Path, device: str = "cpu", batch: int = 32, dtype: torch.dtype = torch.float32
+) -> Encode:
     """The peer; sorts by length itself. On two cores 32 was faster than 64 and 128."""
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(str(source), device=device)
-    model.max_seq_length = _LONGEST
+    model = SentenceTransformer(str(source), device=device, model_kwargs={"dtype": dtype})
 
     def encode(texts: Sequence[str]) -> Vectors:
-        out: Vectors = model.encode(list(texts), batch_size=batch, normalize_embeddings=False)
+        out: Vectors = model.encode(
+            list(texts), batch_size=batch, normalize_embeddings=False, show_progress_bar=False
+        )
         return out
 
     return encode
