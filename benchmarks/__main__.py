@@ -15,6 +15,8 @@ import msgspec
 
 from benchmarks.options import Options
 from benchmarks.result import Result, number, read, table, write
+from streamer.errors import StreamerError
+from streamer.local.process import LocalServerError
 
 #: In the order in which they run: the module, and what it says of itself in --help.
 PARTS: Final = {
@@ -49,11 +51,17 @@ def main() -> int:
         return 0
     run_options = Options(options.rounds, options.scale, options.seconds, _say)
     done: dict[str, list[Result]] = {}
+    failed: list[str] = []
     for name in names:
         started = time.monotonic()
         _say(f"{name}: {known[name]}")
         run: Callable[[Options], list[Result]] = import_module(f"benchmarks.{name}").run
-        done[name] = run(run_options)
+        try:
+            done[name] = run(run_options)
+        except (LocalServerError, StreamerError, ValueError) as error:
+            _say(f"  {name} failed: {error}")
+            failed.append(name)
+            continue
         if options.scale == 1:
             write(name, done[name])
         for result in done[name]:
@@ -65,7 +73,7 @@ def main() -> int:
     else:
         print(f"\n{os.cpu_count()} cores, {platform.system()} {platform.machine()}\n")
         print(table(done.items()))
-    return 0
+    return 1 if failed else 0
 
 
 def _say(line: str) -> None:

@@ -43,6 +43,8 @@ _ROOT: Final = Path(__file__).parents[1]
 #: Users' states are drawn from so many: what differs costs memory here and changes no time.
 _DISTINCT: Final = 1_000
 _PAST: Final = range(-2_000, 0)
+#: Torch's threads in every system: while they wait for each other they spin, on cores that Kafka needs.
+_TORCH_THREADS: Final = 1
 #: Longest pause between looks at how many predictions there are; a look costs the broker 0.3 ms.
 _LOOK_S: Final = 0.05
 #: As large as predictions are. The first 200,000 cost 7.1 µs of the broker's time each, after a million 2.0.
@@ -167,7 +169,8 @@ class Peer(LocalServer):
         }
         environment = [f"{ENV_PREFIX}{name}={value}" for name, value in values.items()]
         python = [sys.executable, "-m", f"benchmarks.peers.{self._module}"]
-        return ["env", *environment, f"PYTHONPATH={_ROOT}", f"HOME={self.data_dir}", *python]
+        own = [f"PYTHONPATH={_ROOT}", f"HOME={self.data_dir}", f"OMP_NUM_THREADS={_TORCH_THREADS}"]
+        return ["env", *environment, *own, *python]
 
     def answers(self) -> bool:
         """It opens its port when it is ready to."""
@@ -321,6 +324,9 @@ class Ours(LocalWorker):
     """Our worker. It may start on a machine that is busy."""
 
     start_timeout = Peer.start_timeout
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, threads=_TORCH_THREADS)
 
 
 @contextmanager
