@@ -66,5 +66,4 @@ def histories(users: NDArray[np.void], vectors: torch.Tensor, known: NDArray[np.
         ages=tensor(np.where(here, at[:, :1] - at, 0)),
         profile=tensor(profile_features(users["stats"])),
         words=tensor(users["stats"]["words"].astype(np.int64)),
-        readers=tensor(users["stats"]["reader"].astype(np.int64)),
     )

@@ -136,12 +136,6 @@ class Attention(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
     interest_width: InterestWidth = 12
     dropout: Annotated[Rate, Meta(description="Dropout while training.")] = 0.2
     item_dropout: Annotated[Rate, Meta(description="Engagements left out while training.")] = 0.1
-    readers: Annotated[
-        int, Meta(ge=0, le=1 << 24, description="Users are hashed into this many embeddings; 0: none.")
-    ] = 16_384
-    reader_dropout: Annotated[
-        Rate, Meta(description="Users made unknown while training, so that new ones work.")
-    ] = 0.2
 
 
 class StarSpace(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="starspace"):

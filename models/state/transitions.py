@@ -114,6 +114,5 @@ def put_tweets(stores: Stores, records: Mapping[int, TweetRecord]) -> list[bool]
 def _load(stores: Stores, user_ids: Iterable[str]) -> dict[str, UserState]:
     ids = list(user_ids)
     return {
-        user_id: state or UserState.of(user_id)
-        for user_id, state in zip(ids, stores.users.get_many(ids), strict=True)
+        user_id: state or UserState() for user_id, state in zip(ids, stores.users.get_many(ids), strict=True)
     }

@@ -13,23 +13,21 @@ from numpy.typing import NDArray
 
 from models.events import Profile
 from models.state.decay import ACTION_INDEX, ACTIONS, FAST, SLOW, bump
-from models.state.keys import short_key, word_buckets
+from models.state.keys import word_buckets
 
 #: How many of the last engagements are kept. 32 items are 544 bytes.
 HISTORY: Final = 32
 #: Profile words (interests, then description) are hashed into this many buckets; up to 12 are kept.
 WORD_BUCKETS: Final = 4096
 WORDS: Final = 12
-_VERSION: Final = 2
+_VERSION: Final = 1
 
 #: One engagement of a history: 17 bytes. `author` is 0 where the tweet was never seen.
 ITEM: Final = np.dtype([("tweet", "<u8"), ("author", "<u4"), ("at", "<u4"), ("action", "u1")])
 
-#: Everything about a user but the history. `reader` is the user's short key, 0 for nobody in particular;
-#: `counts` and `burst` stand at second `newest`.
+#: Everything about a user but the history. `counts` and `burst` stand at second `newest`.
 STATS: Final = np.dtype(
     [
-        ("reader", "<u4"),
         ("counts", "<f4", (len(ACTIONS),)),
         ("burst", "<f4"),
         ("newest", "<u4"),
@@ -55,13 +53,6 @@ class UserState:
 
     stats: NDArray[np.void] = field(default_factory=lambda: np.zeros(1, STATS))
     items: NDArray[np.void] = field(default_factory=lambda: np.zeros(0, ITEM))
-
-    @classmethod
-    def of(cls, user_id: str) -> UserState:
-        """The state of somebody of whom nothing but the id is known."""
-        state = cls()
-        state.stats["reader"] = short_key(user_id)
-        return state
 
     def set_profile(self, profile: Profile) -> None:
         """Replace what is known of the profile."""

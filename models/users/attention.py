@@ -9,7 +9,7 @@ from torch.nn.functional import gelu, pad, scaled_dot_product_attention
 from models.recipe import Attention
 from models.rounding import VECTOR
 from models.users.base import Histories, UserEncoder, UserVectors
-from models.users.parts import Circumstances, Interests, Profile, Reader, dropped
+from models.users.parts import Circumstances, Interests, Profile, dropped
 
 
 class AttentionBlock(nn.Module):
@@ -44,7 +44,6 @@ class AttentionUser(UserEncoder):
         super().__init__()
         self.config = config
         self.profile = Profile(dimensions)
-        self.reader = Reader(dimensions, config.readers, config.reader_dropout) if config.readers else None
         self.circumstances = Circumstances(dimensions)
         self.author = nn.Linear(author_width, dimensions, bias=False) if author_width else None
         self.blocks = nn.ModuleList(
@@ -64,10 +63,7 @@ class AttentionUser(UserEncoder):
         items = users.vectors + circumstances
         if self.author is not None:
             items = items + self.author(authors)
-        first = self.profile(users)
-        if self.reader is not None:
-            first = first + self.reader(users)
-        x = torch.cat([first.unsqueeze(1), items], dim=1)
+        x = torch.cat([self.profile(users).unsqueeze(1), items], dim=1)
         seen = pad(mask, (1, 0), value=True)
         for block in self.blocks:
             x = block(x, seen)

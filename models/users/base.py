@@ -14,8 +14,7 @@ class Histories(NamedTuple):
     """A batch of users. `vectors` [n, m, d] are the tweet vectors of the items, the newest first.
 
     `mask` bool [n, m] is True where there is an item; `authors` (short keys), `actions` and `ages` (seconds
-    before the newest item) are int64 [n, m]; `profile` [n, p]; `words` int64 [n, w], 0 where there is none;
-    `readers` int64 [n] are the users' own short keys, 0 where unknown.
+    before the newest item) are int64 [n, m]; `profile` [n, p]; `words` int64 [n, w], 0 where there is none.
     """
 
     vectors: Tensor
@@ -25,7 +24,6 @@ class Histories(NamedTuple):
     ages: Tensor
     profile: Tensor
     words: Tensor
-    readers: Tensor
 
 
 class UserVectors(NamedTuple):

@@ -42,23 +42,6 @@ class Profile(nn.Module):
         return out
 
 
-class Reader(nn.Module):
-    """What is special about a user, as a vector [n, d]: 0 for whoever was not there in training."""
-
-    def __init__(self, dimensions: int, buckets: int, dropout: float) -> None:
-        super().__init__()
-        self.buckets, self.dropout = buckets, dropout
-        self.embedding = nn.Embedding(buckets + 1, dimensions, padding_idx=0)
-        nn.init.zeros_(self.embedding.weight)
-
-    def forward(self, users: Histories) -> Tensor:
-        """See the class."""
-        readers = users.readers
-        bucket = torch.where(readers > 0, readers % self.buckets + 1, 0)
-        out: Tensor = self.embedding(bucket * dropped(bucket > 0, self.dropout, self.training))
-        return out
-
-
 class Circumstances(nn.Module):
     """What was done, how long ago and at which place in the history, as vectors [n, m, d]."""
 

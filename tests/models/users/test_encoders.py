@@ -10,7 +10,6 @@ from models.features import PROFILE_FEATURES
 from models.recipe import Anybody, Attention, ProfileOnly, StarSpace, UserConfig
 from models.state.decay import ACTION_INDEX
 from models.state.user import WORDS
-from models.users.attention import AttentionUser
 from models.users.base import Histories, UserEncoder, UserVectors
 from models.users.encoders import build_user
 from models.users.starspace import StarSpaceUser
@@ -45,7 +44,6 @@ def people(n: int = 9, m: int = 6, seed: int = 1) -> Histories:
         ages=torch.randint(0, 10**6, (n, m)),
         profile=torch.rand(n, len(PROFILE_FEATURES)),
         words=words,
-        readers=torch.arange(n),
     )
 
 
@@ -152,35 +150,3 @@ def test_there_is_no_ranking_without_two_tweets_of_two_users() -> None:
     assert twice is not None
     torch.testing.assert_close(2 * once, twice)
     assert float(once.detach()) > 0
-
-
-@torch.no_grad()
-def test_somebody_who_was_not_there_in_training_is_like_nobody_in_particular() -> None:
-    encoder, users = build(Attention(readers=8)), people()
-    assert isinstance(encoder, AttentionUser)
-    assert encoder.reader is not None
-    trained, new, unknown = 3, 4, 0
-    encoder.reader.embedding.weight[trained + 1] = torch.randn(D)
-    first = {
-        reader: vectors(encoder, users._replace(readers=torch.full((9,), reader))).vector
-        for reader in (trained, new, unknown, 8 + trained)
-    }
-    assert torch.equal(first[new], first[unknown])
-    assert torch.equal(first[trained], first[8 + trained])  # the same bucket
-    assert (first[trained] - first[new]).abs().max() > 0.1
-    without = build(Attention(readers=0))
-    assert not any(name.startswith("reader") for name, _ in without.named_parameters())
-
-
-def test_users_are_made_unknown_while_training() -> None:
-    encoder, users = build(Attention(reader_dropout=0.5, readers=9)), people(2_000, 1)
-    assert isinstance(encoder, AttentionUser)
-    assert encoder.reader is not None
-    torch.nn.init.ones_(encoder.reader.embedding.weight)
-    known = users._replace(readers=torch.full((2_000,), 5))
-    torch.manual_seed(0)
-    assert encoder.reader(known).all()
-    with torch.no_grad():
-        encoder.reader.embedding.weight[0] = 0
-    share = encoder.reader.train()(known)[:, 0].mean().item()
-    assert 0.45 < share < 0.55
