@@ -17,7 +17,7 @@ from models.bundle import Bundle, BundleConfig
 from models.calibration import Curve
 from models.events import HEADS, Tweet
 from models.network import Network
-from models.recipe import ModelConfig, Recipe, Transformer
+from models.recipe import Bag, ModelConfig, Recipe, Transformer
 from models.scorer import UserRows
 from models.serving import ServingModel
 from models.state.keys import id_key, short_key
@@ -31,10 +31,10 @@ from models.text.tokens import Tokens, learn_wordpiece
 TEXT: Final = Transformer(layers=1, width=32, max_tokens=24, vocabulary=2_000)
 
 
-def make_bundle(folder: Path, texts: Sequence[str], seed: int = 1) -> Path:
+def make_bundle(folder: Path, texts: Sequence[str], text: Transformer | Bag = TEXT, seed: int = 1) -> Path:
     """Write a bundle whose tokeniser and term weights are learned from `texts`; takes a second."""
-    config = ModelConfig(text=TEXT)
-    tokens = Tokens(learn_wordpiece(texts, TEXT.vocabulary), TEXT.max_tokens, ())
+    config = ModelConfig(text=text)
+    tokens = Tokens(learn_wordpiece(texts, text.vocabulary), text.max_tokens, ())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = Network(config, len(HEADS), tokens.size, {})

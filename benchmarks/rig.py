@@ -23,9 +23,10 @@ import redis
 from confluent_kafka import Producer
 from kafka import KafkaConsumer, TopicPartition
 
-from benchmarks.model import make_bundle, user_vectors
+from benchmarks.model import TEXT, make_bundle, user_vectors
 from benchmarks.workload import Workload, user_states
 from models.events import Prediction, ScoreRequest, Tweet
+from models.recipe import Bag, Transformer
 from models.serving import ServingModel
 from models.state.stores import Stores
 from models.state.user import UserState
@@ -59,15 +60,15 @@ _encode = msgspec.json.Encoder().encode
 class Rig:
     """Servers with nothing in them, and the bundle. A context."""
 
-    def __init__(self, workload: Workload) -> None:
-        self.workload = workload
+    def __init__(self, workload: Workload, text: Transformer | Bag = TEXT) -> None:
+        self.workload, self._text = workload, text
         self._stack = ExitStack()
         self._prefixes = count(1)
 
     def __enter__(self) -> Self:
         with self._stack:
             self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-            self.bundle = make_bundle(self.folder / "bundle", self.workload.texts)
+            self.bundle = make_bundle(self.folder / "bundle", self.workload.texts, self._text)
             self.kafka = self._stack.enter_context(LocalKafka(heap="1g"))
             self.redis = self._stack.enter_context(LocalRedis())
             self.client = self._stack.enter_context(redis.Redis.from_url(self.redis.url))

@@ -6,18 +6,25 @@ import statistics
 import time
 from typing import Final
 
+from benchmarks.model import TEXT
 from benchmarks.options import Options
 from benchmarks.result import Result
 from benchmarks.rig import Ours, Rig, Stream
 from benchmarks.workload import Workload
+from models.recipe import Bag, Transformer
 
 _TARGET_S: Final = 5.0
 
 
 def run(options: Options) -> list[Result]:
     """See the module."""
+    texts: dict[str, Transformer | Bag] = {"default recipe": Bag(), "small BERT": TEXT}
+    return [result for name, text in texts.items() for result in _start(options, name, text)]
+
+
+def _start(options: Options, model: str, text: Transformer | Bag) -> list[Result]:
     ready, first = [], []
-    with Rig(Workload.fanout(users=2_000, authors=100)) as rig:
+    with Rig(Workload.fanout(users=2_000, authors=100), text) as rig:
         rig.fill()
         for number in range(-1, options.rounds):
             numbers = range(number, number + 1)
@@ -31,11 +38,16 @@ def run(options: Options) -> list[Result]:
             options.say(f"  ready after {seconds:.2f} s, first tweet answered in {answered.seconds:.3f} s")
             ready.append(seconds)
             first.append(answered.seconds * 1000)
-    name = "start of a warm worker: exec to ready"
     return [
-        Result(name=name, value=statistics.median(ready), unit="s", target=_TARGET_S, higher_is_better=False),
         Result(
-            name="first tweet after ready, all its predictions",
+            name=f"start of a warm worker, {model}: exec to ready",
+            value=statistics.median(ready),
+            unit="s",
+            target=_TARGET_S,
+            higher_is_better=False,
+        ),
+        Result(
+            name=f"first tweet after ready, {model}: all its predictions",
             value=statistics.median(first),
             unit="ms",
             higher_is_better=False,
