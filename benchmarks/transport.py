@@ -62,7 +62,8 @@ def _settings(kafka: LocalKafka, module: str, number: int) -> Settings:
 
 
 def _publish(settings: Settings, count: int) -> None:
-    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap, "linger.ms": 20})
+    servers = {"bootstrap.servers": settings.kafka.bootstrap}
+    producer = Producer({**servers, "linger.ms": 20, "queue.buffering.max.messages": 1_000_000})
     topic = settings.kafka.topic("tweets")
     for value in _records(count):
         producer.produce(topic, value)
