@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -163,3 +165,26 @@ def test_the_words_of_the_history_count(model: ServingModel) -> None:
     features = np.zeros((2, len(PAIR_FEATURES)), np.float32)
     p = model.score(same, terms, np.zeros(2, np.intp), rows, np.arange(2), features)
     assert np.abs(p[0] - p[1]).max() > 1e-4
+
+
+#: How often a new process loads the compiled kernel, and how often it has to compile it.
+_WARM_UP = """
+import sys
+from pathlib import Path
+from models.serving import ServingModel
+model = ServingModel.load(Path(sys.argv[1]), "cpu")
+model.warm_up()
+stats = model._scorer._kernel.stats
+print(stats.cache_hits.total(), stats.cache_misses.total())
+"""
+
+
+def test_what_one_process_compiled_the_next_loads(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path)
+    ServingModel.load(tmp_path, "cpu").warm_up()
+    done = subprocess.run(
+        [sys.executable, "-c", _WARM_UP, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    hits, misses = map(int, done.stdout.split())
+    assert hits > 0
+    assert misses == 0
