@@ -38,10 +38,10 @@ logger = logging.getLogger(__name__)
 _DRAIN_REBALANCE_S = 5.0
 _DRAIN_STOP_S = 5.0
 _STOP_S = 9.0
-#: Deliveries (not records) that wait in front of a stage; beyond that its partitions are no longer fetched.
-#: One more is on its way there and as many as the runner allows are begun, each of one fetch of a partition
+#: Polls whose deliveries wait in front of a stage; beyond that its partitions are no longer fetched. One more
+#: is on its way there and as many deliveries as the runner allows are begun, each of one fetch of a partition
 #: (`kafka.max_partition_fetch_bytes`): however slow the device or Redis, memory stays bounded in bytes too.
-_WAITING_DELIVERIES = 4
+_WAITING_POLLS = 1
 
 
 class _NoProducer(BootStrategy):
@@ -87,7 +87,7 @@ class StageApp(_App):
             agent_supervisor=CrashingSupervisor,
             stream_wait_empty=False,
             stream_recovery_delay=0.0,
-            stream_buffer_maxsize=_WAITING_DELIVERIES,
+            stream_buffer_maxsize=_WAITING_POLLS,
             consumer_auto_offset_reset="earliest",
             broker_client_id=f"retweet-streamer-{stage.name}",
             broker_commit_interval=kafka.commit_interval_s,
@@ -123,14 +123,15 @@ class StageApp(_App):
 
     async def _consume(self, stream: Any) -> None:
         async for event in stream.noack().events():
-            await self.runner.handle(event.value)
+            await self.runner.take(event.value)
             # Frees Faust's message. What may be committed is decided by `Delivery.done` alone.
             event.ack()
 
     async def on_start(self) -> None:
-        """Open the stage before its consumer joins the group, and have its outputs published."""
+        """Open the stage before its consumer joins the group, and set it to work."""
         await super().on_start()
         await self.runner.open()
+        self.add_future(self.runner.process())
         self.add_future(self.runner.publish())
 
     async def _consumer_wait_empty(self, consumer: Any, _: Any) -> None:

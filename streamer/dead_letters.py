@@ -5,7 +5,7 @@ Knows nothing of how the reason was found, nor of how they are listed and replay
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from streamer import metrics
@@ -25,30 +25,32 @@ def attempts(headers: Headers) -> int:
 
 
 class DeadLetters:
-    """Collects the dead letters of one batch; `groups` goes among the stage's outputs."""
+    """Collects the dead letters of one call; `groups` goes among the stage's outputs."""
 
-    def __init__(self, stage: str, batch: Batch) -> None:
+    def __init__(self, stage: str) -> None:
         self.groups: list[Group] = []
         self._stage = stage
-        self._batch = batch
 
-    def add(self, record: Record, reason: Reason, error: str) -> None:
-        """This record cannot be handled. Key and value leave as they came."""
+    def add(self, batch: Batch, record: Record, reason: Reason, error: str) -> None:
+        """This record of the batch cannot be handled. Key and value leave as they came."""
         headers = (
             ("reason", reason.encode()),
             ("error", error.encode("utf-8", "backslashreplace")[:_ERROR_BYTES]),
-            ("topic", self._batch.topic.encode()),
-            ("partition", b"%d" % self._batch.partition),
+            ("topic", batch.topic.encode()),
+            ("partition", b"%d" % batch.partition),
             ("offset", b"%d" % record.offset),
             ("attempts", b"%d" % attempts(record.headers)),
         )
         self.groups.append(Group("dead-letters", [record.key], [record.value], headers=headers))
         metrics.dead_letters.labels(self._stage, reason.value).inc()
 
-    def decode(self, decoder: Decoder[T]) -> Iterator[tuple[Record, T]]:
-        """The batch's good records, each with its struct; the others become dead letters."""
-        for record in self._batch.records:
-            try:
-                yield record, decoder(record.value)
-            except BadRecord as bad:
-                self.add(record, bad.reason, bad.error)
+    def decode(self, batches: Sequence[Batch], decoder: Decoder[T]) -> Iterator[tuple[Batch, Record, T]]:
+        """The batches' good records, each with its struct; the others become dead letters."""
+        for batch in batches:
+            for record in batch.records:
+                try:
+                    decoded = decoder(record.value)
+                except BadRecord as bad:
+                    self.add(batch, record, bad.reason, bad.error)
+                else:
+                    yield batch, record, decoded

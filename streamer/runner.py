@@ -1,7 +1,7 @@
 """Runs one stage: its thread, the hand-over of its outputs, and the order in which batches become done.
 
-A batch goes through `process` (in the stage's thread) and then `publish` (on the event loop). While one batch
-is being sent the next is already processed, and batches become done in the order they came.
+Deliveries wait until the stage's thread is free; then all that wait go through `Stage.process` together, and
+their outputs are sent by `publish` (on the event loop) while the next are already processed.
 Knows nothing of Faust or consumers: it is given deliveries and marks them done.
 """
 
@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from streamer import metrics
 from streamer.freshness import Freshness
@@ -25,14 +25,28 @@ from streamer.transport import Delivery
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-#: A delivery, how many of its records were given to the stage, what it made of them, and that packed.
-_Processed = tuple[Delivery, int, Outputs, list[Packed]]
-#: Deliveries that may be begun and not finished when the next is begun. Beyond that, the next one waits.
-_UNFINISHED: Final = 8
+#: Deliveries that may be begun and not finished. Beyond that, the next ones wait, and so does the consumer.
+_UNFINISHED: Final = 16
+
+
+class _Work(NamedTuple):
+    """A delivery and those of its records that the stage has still to handle."""
+
+    delivery: Delivery
+    records: Sequence[Record]
+
+
+class _Processed(NamedTuple):
+    """What was given to the stage in one call, how much of each is left, what came of it, and that packed."""
+
+    works: list[_Work]
+    left: list[int]
+    outputs: Outputs
+    packed: list[Packed]
 
 
 class StageRunner:
-    """One stage at work: `open`, `handle` from the agent while `publish` runs, `drain`, `close`."""
+    """A stage at work: `open`, `take` from the agent while `process` and `publish` run, `drain`, `close`."""
 
     def __init__(
         self,
@@ -51,13 +65,14 @@ class StageRunner:
         self._producer = producer
         self._logical = {kafka.topic(topic): topic for topic in stage.topics}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=stage.name)
-        # One batch may wait here: with the one in `process` and the one being sent, three are under way.
-        self._processed: asyncio.Queue[_Processed | Exception] = asyncio.Queue(1)
-        # A lock serves who asked first, so those who have something to process take turns.
-        self._turns = asyncio.Lock()
-        self._unfinished = asyncio.Semaphore(_UNFINISHED)
-        self._finishing: set[asyncio.Task[None]] = set()
-        self._in_flight = 0
+        self._most_records = kafka.max_batch_records
+        # In the order in which they are given to the stage.
+        self._waiting: list[_Work] = []
+        self._work_waits = asyncio.Event()
+        # One call's outputs may wait here: with those in `process` and being sent, three are under way.
+        self._processed: asyncio.Queue[_Processed] = asyncio.Queue(1)
+        self._room = asyncio.Semaphore(_UNFINISHED)
+        self._unfinished = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = asyncio.Event()
@@ -81,76 +96,98 @@ class StageRunner:
         self.opened = True
         logger.info("%s: opened in %.1f s", self.name, time.monotonic() - started)
 
-    async def handle(self, delivery: Delivery) -> None:
-        """Process a delivery and queue its outputs. What of it the stage hands back takes turns with the
-        deliveries that follow. Raises what the stage raises.
-        """
-        rest = await self._turn(delivery, delivery.records)
-        if rest:
-            await self._unfinished.acquire()
-            self._begun()
-            task = asyncio.create_task(self._finish(delivery, rest))
-            self._finishing.add(task)
-            task.add_done_callback(self._finishing.discard)
-            # It waits for its turn before the next delivery does.
-            await asyncio.sleep(0)
+    async def take(self, deliveries: Iterable[Delivery]) -> None:
+        """Have these processed; returns when all are begun, which waits for room."""
+        for delivery in deliveries:
+            await self._room.acquire()
+            if self._stopping.is_set():
+                self._room.release()
+                return
+            self._unfinished += 1
+            self._idle.clear()
+            self._waiting.append(_Work(delivery, delivery.records))
+            self._work_waits.set()
 
-    async def _finish(self, delivery: Delivery, rest: Sequence[Record]) -> None:
-        try:
-            while rest:
-                rest = await self._turn(delivery, rest)
-        except Exception as error:  # `publish` raises it, and so ends the worker
-            await self._processed.put(error)
-        finally:
-            self._unfinished.release()
-            self._finished()
+    async def process(self) -> None:
+        """Process what was taken, for ever. Raises what the stage raises."""
+        while True:
+            await self._work_waits.wait()
+            works = self._next()
+            if self._stopping.is_set():
+                self._finish(works)
+                continue
+            try:
+                outputs, packed = await self._in_thread(partial(self._process, works))
+            except Exception as error:
+                given_up, self._waiting = [*works, *self._waiting], []
+                self._finish(given_up)
+                named = ", ".join(repr(work.delivery) for work in works)
+                if not self._stopping.is_set():
+                    logger.critical("%s: %s failed: %s: %s", self.name, named, type(error).__name__, error)
+                    raise
+                logger.info("%s: gave up %s to stop; it will be done again", self.name, named)
+                continue
+            rests = [outputs.rest.get(place, ()) for place in range(len(works))]
+            self._wait_again(works, rests)
+            await self._processed.put(_Processed(works, list(map(len, rests)), outputs, packed))
 
-    async def _turn(self, delivery: Delivery, records: Sequence[Record]) -> Sequence[Record]:
-        """Process some of the records; those that are left."""
-        self._begun()
-        try:
-            async with self._turns:
-                if self._stopping.is_set():
-                    self._finished()
-                    return ()
-                worth = records if self.freshness is None else self.freshness.worth(delivery, records)
-                outputs, packed = await self._in_thread(partial(self._process, delivery, worth))
-                await self._processed.put((delivery, len(records), outputs, packed))
-        except BaseException as error:
-            self._finished()
-            if self._stopping.is_set() and isinstance(error, Exception):
-                logger.info("%s: gave up %s to stop; it will be done again", self.name, delivery)
-                return ()
-            if isinstance(error, Exception):
-                logger.critical("%s: %s failed: %s: %s", self.name, delivery, type(error).__name__, error)
-            raise
-        return outputs.rest
+    def _next(self) -> list[_Work]:
+        """What the stage is given next: as much of what waits as one poll may bring."""
+        count = records = 0
+        for work in self._waiting:
+            records += len(work.records)
+            if count and records > self._most_records:
+                break
+            count += 1
+        works, self._waiting = self._waiting[:count], self._waiting[count:]
+        if not self._waiting:
+            self._work_waits.clear()
+        return works
 
-    def _process(self, delivery: Delivery, records: Sequence[Record]) -> tuple[Outputs, list[Packed]]:
-        if not records:
+    def _wait_again(self, works: list[_Work], rests: Sequence[Sequence[Record]]) -> None:
+        """Rests take turns: who was not served goes before what has come meanwhile, who was goes behind."""
+        again = [
+            (len(rest) == len(work.records), _Work(work.delivery, rest))
+            for work, rest in zip(works, rests, strict=True)
+            if rest
+        ]
+        if again:
+            untouched = [work for same, work in again if same]
+            self._waiting = [*untouched, *self._waiting, *(work for same, work in again if not same)]
+            self._work_waits.set()
+
+    def _process(self, works: list[_Work]) -> tuple[Outputs, list[Packed]]:
+        batches, places = [], []
+        for place, (delivery, records) in enumerate(works):
+            worth = records if self.freshness is None else self.freshness.worth(delivery, records)
+            if worth:
+                batches.append(Batch(self.logical(delivery.topic), delivery.partition, worth))
+                places.append(place)
+        if not batches:
             return Outputs(), []
-        batch = Batch(self.logical(delivery.topic), delivery.partition, records)
-        self._batch_records.observe(len(records))
+        self._batch_records.observe(sum(len(batch.records) for batch in batches))
         with self._stage_seconds.time():
-            outputs = self.stage.process(batch)
+            outputs = self.stage.process(batches)
+        outputs.rest = {places[place]: rest for place, rest in outputs.rest.items() if rest}
         return outputs, self._producer.pack(outputs.groups)
 
     async def publish(self) -> None:
-        """Send what was processed, for ever. Raises `KafkaUnavailable`, or what the stage raised."""
+        """Send what was processed, for ever. Raises `KafkaUnavailable`."""
         while True:
-            processed = await self._processed.get()
-            if isinstance(processed, Exception):
-                raise processed
-            delivery, given, outputs, packed = processed
+            works, left, outputs, packed = await self._processed.get()
             with self._send_seconds.time():
                 await self._producer.send(packed)
-            delivery.done = not outputs.rest
-            self._finished()
-            self._count(delivery, given - len(outputs.rest), outputs, packed)
+            done = [work for work, rest in zip(works, left, strict=True) if not rest]
+            for delivery, _ in done:
+                delivery.done = True
+            self._finish(done)
+            for (delivery, records), rest in zip(works, left, strict=True):
+                self.records_done += len(records) - rest
+                topic = self.logical(delivery.topic)
+                metrics.records_in.labels(self.name, topic).inc(len(records) - rest)
+            self._count(outputs, packed)
 
-    def _count(self, delivery: Delivery, records: int, outputs: Outputs, packed: list[Packed]) -> None:
-        self.records_done += records
-        metrics.records_in.labels(self.name, self.logical(delivery.topic)).inc(records)
+    def _count(self, outputs: Outputs, packed: list[Packed]) -> None:
         for topic, _, _, sent, size in packed:
             metrics.records_out.labels(self.name, topic).inc(sent)
             metrics.bytes_out.labels(self.name, topic).inc(size)
@@ -158,13 +195,12 @@ class StageRunner:
         for origin in outputs.origins:
             metrics.end_to_end_seconds.observe((now - origin) / 1000)
 
-    def _begun(self) -> None:
-        self._in_flight += 1
-        self._idle.clear()
-
-    def _finished(self) -> None:
-        self._in_flight -= 1
-        if not self._in_flight:
+    def _finish(self, works: Sequence[_Work]) -> None:
+        """Nothing more will be done with these."""
+        self._unfinished -= len(works)
+        for _ in works:
+            self._room.release()
+        if not self._unfinished:
             self._idle.set()
 
     async def drain(self, seconds: float, *, stop: bool = False) -> None:
@@ -179,7 +215,7 @@ class StageRunner:
             logger.warning(
                 "%s: %d batches are not done after %.0f s; they will be done again",
                 self.name,
-                self._in_flight,
+                self._unfinished,
                 seconds,
             )
 

@@ -3,8 +3,8 @@
 Registered as `batch` in the entry-point group `faust.transports`, so `faust.App(broker="batch://host:9092")`
 uses it. It replaces two parts of Faust's aiokafka driver and keeps the rest (thread, rebalances, commits):
 
-* **Reading.** A stock agent costs about 0.25 ms per event. Here a poll yields one event per partition, its
-  value a `Delivery`: the list of records as aiokafka's parser made them.
+* **Reading.** A stock agent costs about 0.25 ms per event. Here a poll yields one event, its value a list of
+  `Delivery`, one for each partition that had records: these as aiokafka's parser made them.
 * **Committing.** Upstream commits what Faust believes acked, and that loses records: an event that is skipped
   while a rebalance or a stop suspends the flow counts as acked, and the bookkeeping of offset gaps
   takes in offsets that were read but not processed. Here a `Ledger` keeps the deliveries of each
@@ -227,18 +227,22 @@ class Consumer(driver.Consumer):
     # Reading
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109
-        """Poll once: one message per partition that had records."""
+        """Poll once: one message, in the name of the first partition, of all that had records."""
         records, _ = await self._wait_next_records(timeout)
-        for tp, (delivery,) in (records or {}).items():
-            # A rebalance has begun since, perhaps even ended: its seek takes back what is dropped here.
-            current = delivery.generation == self.app.consumer_generation_id
-            if self.should_stop or not self.flow_active or not current:
-                return
+        deliveries = {tp: delivery for tp, (delivery,) in (records or {}).items()}
+        # A rebalance may have begun since, perhaps even ended: its seek takes back what is dropped here.
+        current = all(
+            delivery.generation == self.app.consumer_generation_id for delivery in deliveries.values()
+        )
+        if not deliveries or self.should_stop or not self.flow_active or not current:
+            return
+        for tp, delivery in deliveries.items():
             self.ledger.add(tp, delivery)
-            yield tp, self._to_message(tp, delivery)
+        tp = next(iter(deliveries))
+        yield tp, self._to_message(tp, list(deliveries.values()))
 
-    def _to_message(self, tp: TP, delivery: Delivery) -> ConsumerMessage:
-        last = delivery.records[-1]
+    def _to_message(self, tp: TP, deliveries: list[Delivery]) -> ConsumerMessage:
+        last = deliveries[0].records[-1]
         return ConsumerMessage(
             tp.topic,
             tp.partition,
@@ -247,10 +251,10 @@ class Consumer(driver.Consumer):
             0,
             [],
             None,
-            delivery,
+            deliveries,
             None,
             tp=tp,
-            generation_id=delivery.generation,
+            generation_id=deliveries[0].generation,
         )
 
     async def _drain_messages(self, fetcher: Any) -> None:

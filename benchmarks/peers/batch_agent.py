@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from benchmarks.counting import Counting
 from streamer.settings import HttpSettings, Settings
@@ -20,9 +21,9 @@ class _Nothing:
     def open(self) -> None:
         """Nothing to open."""
 
-    def process(self, batch: Batch) -> Outputs:
+    def process(self, batches: Sequence[Batch]) -> Outputs:
         """Count."""
-        self._counting.took(len(batch.records), time.perf_counter())
+        self._counting.took(sum(len(batch.records) for batch in batches), time.perf_counter())
         return Outputs()
 
     def close(self) -> None:

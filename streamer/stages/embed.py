@@ -25,7 +25,7 @@ from streamer.dead_letters import DeadLetters
 from streamer.decoding import Decoder, Reason
 from streamer.requests import encode_request, for_users
 from streamer.sharding import split
-from streamer.stage import Batch, Group, Outputs
+from streamer.stage import Batch, Group, Outputs, Record
 from streamer.stages.base import BackedStage
 
 #: Tweets embedded and stored at once: enough to fill a GPU's batches of like length.
@@ -45,10 +45,16 @@ _decoder = Decoder(Tweet, "created_at")
 
 
 class _Published(NamedTuple):
-    """A tweet and when its record was published (ms)."""
+    """A tweet, and the record that brought it."""
 
     tweet: Tweet
-    at: int
+    batch: Batch
+    record: Record
+
+    @property
+    def at(self) -> int:
+        """When it was published (ms)."""
+        return self.record.timestamp
 
 
 class _Content(NamedTuple):
@@ -65,29 +71,26 @@ class EmbedStage(BackedStage):
     topics = ("tweets",)
     perishable: Literal[True] = True
 
-    def process(self, batch: Batch) -> Outputs:
+    def process(self, batches: Sequence[Batch]) -> Outputs:
         """Embed what is new, then ask for scores of all. Raises `StageUnavailable`.
 
         Requests leave also for tweets that Redis knew: whoever had this batch first may have died before
         its requests were durable.
         """
-        letters = DeadLetters(self.name, batch)
+        letters = DeadLetters(self.name)
         tweets: dict[int, _Published] = {}
-        records = {}
-        for record, tweet in letters.decode(_decoder):
+        for batch, record, tweet in letters.decode(batches, _decoder):
             problem = self.backend.model.check(tweet)
             if problem is not None:
-                letters.add(record, Reason.UNKNOWN_TOKEN, problem)
-                continue
-            key = id_key(tweet.tweet_id)
-            if key not in tweets:
-                tweets[key], records[key] = _Published(tweet, record.timestamp), record
+                letters.add(batch, record, Reason.UNKNOWN_TOKEN, problem)
+            else:
+                tweets.setdefault(id_key(tweet.tweet_id), _Published(tweet, batch, record))
         keys = list(tweets)
         for start in range(0, len(keys), _CHUNK):
             chunk = {key: tweets[key].tweet for key in keys[start : start + _CHUNK]}
             for key in self._embed(chunk):
-                letters.add(records[key], Reason.NOT_FINITE, "the model gave no finite vector")
-                del tweets[key]
+                _, batch, record = tweets.pop(key)
+                letters.add(batch, record, Reason.NOT_FINITE, "the model gave no finite vector")
         return Outputs([*letters.groups, *self._requests(list(tweets.values()))])
 
     def _embed(self, tweets: dict[int, Tweet]) -> set[int]:
@@ -197,7 +200,7 @@ class EmbedStage(BackedStage):
                 tweet_ids = followed[start : start + _REQUEST_TWEETS]
                 for shard in range(self.shards):
                     values[shard].append(encode_request(ScoreRequest(tweet_ids=tweet_ids, shard=shard)))
-            for tweet, _ in together:
+            for tweet in (published.tweet for published in together):
                 for shard, users in split(tweet.audience or (), self.shards).items():
                     values[shard] += for_users(
                         ScoreRequest(tweet_ids=[tweet.tweet_id], shard=shard), tweet.tweet_id, users

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from models.events import Follow
 from models.state.transitions import apply_follows
 from streamer.dead_letters import DeadLetters
@@ -19,10 +21,10 @@ class FollowsStage(BackedStage):
     name = "follows"
     topics = ("follows",)
 
-    def process(self, batch: Batch) -> Outputs:
+    def process(self, batches: Sequence[Batch]) -> Outputs:
         """Set and clear the bits of both ends' audiences. Raises `StageUnavailable`."""
-        letters = DeadLetters(self.name, batch)
-        follows = [follow for _, follow in letters.decode(_decoder)]
+        letters = DeadLetters(self.name)
+        follows = [follow for _, _, follow in letters.decode(batches, _decoder)]
         users = (user for follow in follows for user in (follow.follower_id, follow.author_id))
         apply_follows(self.backend.stores, follows, shard_table(users, self.shards))
         return Outputs(letters.groups)

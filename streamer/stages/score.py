@@ -1,8 +1,8 @@
 """`score`: requests become predictions.
 
-A batch is answered in parts of bounded size, whatever it asks for: what does not fit into one `process` call
-is handed back as `rest`, and takes turns with what comes meanwhile. What is asked for very many readers is
-such a part of its own, read piece by piece: one celebrity does not hold up everybody else's followers.
+Batches are answered in parts of bounded size, whatever they ask for: what does not fit into one `process`
+call is handed back as `rest`, and takes turns with what comes meanwhile. What is asked for very many readers
+is read piece by piece, one a call: a celebrity does not hold up everybody else's followers.
 Knows nothing of how pairs are looked up (`streamer.pairs`) or records are written (`streamer.predictions`).
 """
 
@@ -37,8 +37,8 @@ from streamer.user_matrix import MOST_USERS, UserMatrix
 _WINDOW: Final = 256
 #: Pairs scored in one `process` call: about 5 MB of records, and 30 ms.
 _PART: Final = MOST_USERS
-#: A tweet of more readers than this is scored piece by piece, each a call of its own of about 8 ms: what a
-#: tweet of 100,000 followers holds up others by is one piece of each of its shards.
+#: A tweet of more readers than this is scored piece by piece, one in each call, of about 8 ms: that is what a
+#: tweet of 100,000 followers holds up others by.
 _LARGE: Final = 4_096
 _PIECE: Final = 2_048
 #: Tweets kept at hand: each is asked for once in every shard.
@@ -50,12 +50,12 @@ _decoder = Decoder(ScoreRequest)
 
 
 class _Asked:
-    """A record that was looked up, with the units that are left to score. Stands for it in `rest`."""
+    """A record of a batch, looked up, with the units that are left to score. Stands for it in `rest`."""
 
-    __slots__ = ("large", "record", "units")
+    __slots__ = ("batch", "large", "record", "units")
 
-    def __init__(self, record: Record, units: Iterator[Unit], *, large: bool) -> None:
-        self.record, self.units, self.large = record, units, large
+    def __init__(self, batch: Batch, record: Record, units: Iterator[Unit], *, large: bool) -> None:
+        self.batch, self.record, self.units, self.large = batch, record, units, large
 
     @property
     def offset(self) -> int:
@@ -86,46 +86,44 @@ class _Asked:
 class _Part:
     """What one `process` call has gathered so far."""
 
-    def __init__(self, partition: int, letters: DeadLetters) -> None:
+    def __init__(self, letters: DeadLetters) -> None:
         self.letters = letters
         self.units: list[Unit] = []
-        #: The record that each unit was asked for in.
-        self.records: list[Record] = []
+        #: What each unit was asked for in.
+        self.asked: list[_Asked] = []
         self.pairs = 0
         self.waiting = False
-        self.rest: list[Record] = []
-        self._partition = partition
-        self._sent: dict[tuple[tuple[str, bytes], ...], tuple[list[bytes], list[Record]]] = {}
+        self._sent: dict[tuple[int, Headers], tuple[list[bytes], list[Record]]] = {}
 
-    def take(self, asked: _Asked) -> None:
-        """Units of a record, as far as there is room; what does not fit is left over."""
+    def take(self, asked: _Asked) -> bool:
+        """Units of a record, as far as there is room; whether any are left over."""
         for unit in asked.units:
             if self.pairs and self.pairs + unit.size > _PART:
                 asked.units = chain([unit], asked.units)
-                self.rest.append(asked)
-                return
-            self.add(unit, asked.record)
+                return True
+            self.add(unit, asked)
+        return False
 
-    def add(self, unit: Unit, record: Record) -> None:
+    def add(self, unit: Unit, asked: _Asked) -> None:
         """Score this unit."""
         self.units.append(unit)
-        self.records.append(record)
+        self.asked.append(asked)
         self.pairs += unit.size
 
-    def send_back(self, record: Record, value: bytes) -> None:
-        """Queue a request behind the others of this partition, in the place of `record`."""
-        sent, records = self._sent.setdefault(tuple(record.headers), ([], []))
+    def send_back(self, batch: Batch, record: Record, value: bytes) -> None:
+        """Queue a request behind the others of its partition, in the place of `record`."""
+        sent, records = self._sent.setdefault((batch.partition, tuple(record.headers)), ([], []))
         sent.append(value)
         records.append(record)
 
     @property
     def requests(self) -> Iterator[Group]:
         """What was sent back. The oldest record's timestamp stays: latency and deadlines count from it."""
-        for headers, (values, records) in self._sent.items():
+        for (partition, headers), (values, records) in self._sent.items():
             timestamps = [record.timestamp for record in records if record.timestamp >= 0]
             keys = [record.key for record in records]
             oldest = min(timestamps, default=None)
-            yield Group("score-requests", keys, values, self._partition, oldest, headers)
+            yield Group("score-requests", keys, values, partition, oldest, headers)
 
 
 class ScoreStage(BackedStage):
@@ -147,76 +145,84 @@ class ScoreStage(BackedStage):
         self._tweets: dict[str, TweetRecord] = {}
         warm_up()
 
-    def process(self, batch: Batch) -> Outputs:
+    def process(self, batches: Sequence[Batch]) -> Outputs:
         """Score as many of the records as make one part. Raises `StageUnavailable`."""
         changes = self.backend.notices.poll()
         self._matrix.refresh(None if changes is None else changes.users)
         self._audiences.refresh(changes)
-        part = _Part(batch.partition, DeadLetters(self.name, batch))
-        large: list[_Asked] = []
+        part = _Part(DeadLetters(self.name))
+        rest: dict[int, list[Record]] = {}
+        large: list[tuple[int, _Asked]] = []
+        given = [(place, record) for place, batch in enumerate(batches) for record in batch.records]
         done = 0
-        while done < len(batch.records) and part.pairs < _PART:
-            found, looked_at = self._look_up(batch.records[done:], part)
+        while done < len(given) and part.pairs < _PART:
+            found, looked_at = self._look_up(given[done:], batches, part)
             done += looked_at
-            for asked in found:
+            for place, asked in found:
                 if asked.large:
-                    large.append(asked)
-                else:
-                    part.take(asked)
-        part.rest += batch.records[done:]
-        if large and not part.units:
+                    large.append((place, asked))
+                elif part.take(asked):
+                    rest.setdefault(place, []).append(asked)
+        for place, record in given[done:]:
+            rest.setdefault(place, []).append(record)
+        if large:
             # One piece of one record; its next comes after those of the others.
-            first = large.pop(0)
+            place, first = large.pop(0)
             piece = next((unit for unit in first.units if unit.size), None)
             if piece is not None:
-                part.add(piece, first.record)
-                large.append(first)
+                part.add(piece, first)
+                large.append((place, first))
+        for place, asked in large:
+            rest.setdefault(place, []).append(asked)
         groups = list(self._scored(part))
         if part.waiting and not part.units:
             self.backend.wait(_PAUSE_S)
         return Outputs(
             [*part.letters.groups, *part.requests, *groups],
-            origins=[record.timestamp for record in part.records if record.timestamp >= 0],
-            rest=[*part.rest, *large],
+            origins=[asked.timestamp for asked in part.asked if asked.timestamp >= 0],
+            rest=rest,
         )
 
-    def _look_up(self, records: Sequence[Record], part: _Part) -> tuple[list[_Asked], int]:
+    def _look_up(
+        self, records: Sequence[tuple[int, Record]], batches: Sequence[Batch], part: _Part
+    ) -> tuple[list[tuple[int, _Asked]], int]:
         """Decode some records, and find their tweets and how many readers each has.
 
-        Those that can be scored, in order, and how many were looked at. What is wrong is a dead letter, and
-        what has to wait is sent back.
+        Those that can be scored, in order and with the place of their batch, and how many were looked at.
+        What is wrong is a dead letter, and what has to wait is sent back.
         """
-        found: list[_Asked] = []
-        requests: list[tuple[Record, ScoreRequest]] = []
+        found: list[tuple[int, _Asked]] = []
+        requests: list[tuple[int, Record, ScoreRequest]] = []
         ids: dict[str, None] = {}
         looked_at = 0
-        for record in records:
+        for place, record in records:
             if len(ids) >= _WINDOW:
                 break
             looked_at += 1
             if isinstance(record, _Asked):
-                found.append(record)
+                found.append((place, record))
                 continue
             try:
                 request = _decoder(record.value)
             except BadRecord as bad:
-                part.letters.add(record, bad.reason, bad.error)
+                part.letters.add(batches[place], record, bad.reason, bad.error)
                 continue
             if request.shard is not None and request.shard >= self.shards:
-                part.letters.add(record, Reason.BAD_VALUE, f"`shard` is not below {self.shards}")
+                error = f"`shard` is not below {self.shards}"
+                part.letters.add(batches[place], record, Reason.BAD_VALUE, error)
             else:
-                requests.append((record, request))
+                requests.append((place, record, request))
                 ids |= dict.fromkeys(request.tweet_ids)
         tweets = self._records(ids)
         sizes = self._audiences.sizes(
             [
                 (tweet.author_id, request.shard)
-                for _, request in requests
+                for _, _, request in requests
                 for id_ in request.tweet_ids
                 if request.shard is not None and (tweet := tweets.get(id_)) is not None
             ]
         )
-        for record, request in requests:
+        for place, record, request in requests:
             units: list[Unit] = []
             users = list(dict.fromkeys(request.user_ids or ()))
             for id_ in dict.fromkeys(request.tweet_ids):
@@ -224,13 +230,15 @@ class ScoreStage(BackedStage):
                     size = len(users) if request.shard is None else sizes[tweet.author_id, request.shard]
                     now = (tweet.created_at if request.at is None else request.at) // 1000
                     units.append(Unit(id_, tweet, now, size, request.shard, users))
-            if any(unit.size > _LARGE for unit in units):
-                pieces = chain.from_iterable(map(self._pieces, units))
-                found.append(_Asked(record, pieces, large=True))
-            else:
-                found.append(_Asked(record, (unit for unit in units if unit.size), large=False))
+            large = any(unit.size > _LARGE for unit in units)
+            left = (
+                chain.from_iterable(map(self._pieces, units))
+                if large
+                else (unit for unit in units if unit.size)
+            )
+            found.append((place, _Asked(batches[place], record, left, large=large)))
             if unknown := [id_ for id_ in request.tweet_ids if id_ not in tweets]:
-                self._wait_for(unknown, record, request, part)
+                self._wait_for(unknown, batches[place], record, request, part)
         return found, looked_at
 
     def _records(self, ids: Iterable[str]) -> dict[str, TweetRecord]:
@@ -261,7 +269,9 @@ class ScoreStage(BackedStage):
                 followers = [user for user, bit in pairs if bit & FOLLOWS and user != author]
                 yield replace(unit, size=len(followers), shard=None, users=followers)
 
-    def _wait_for(self, unknown: list[str], record: Record, request: ScoreRequest, part: _Part) -> None:
+    def _wait_for(
+        self, unknown: list[str], batch: Batch, record: Record, request: ScoreRequest, part: _Part
+    ) -> None:
         """The request goes round until its deadline: the topic is the waiting room, nothing piles up here."""
         now = int(time.time() * 1000)
         deadline = request.deadline
@@ -270,10 +280,12 @@ class ScoreStage(BackedStage):
             deadline = published + int(self.settings.request_wait_s * 1000)
         if now < deadline:
             part.waiting = True
-            part.send_back(record, encode_request(changed(request, tweet_ids=unknown, deadline=deadline)))
+            again = changed(request, tweet_ids=unknown, deadline=deadline)
+            part.send_back(batch, record, encode_request(again))
         else:
             named = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
-            part.letters.add(record, Reason.UNKNOWN_TWEET, f"no vector by the deadline: {named}")
+            error = f"no vector by the deadline: {named}"
+            part.letters.add(batch, record, Reason.UNKNOWN_TWEET, error)
 
     def _scored(self, part: _Part) -> Iterator[Group | Block]:
         """The predictions of the part's units, in chunks of bounded size."""
@@ -300,7 +312,8 @@ class ScoreStage(BackedStage):
         if not finite.all():
             for place in np.unique(pairs.unit[~finite]).tolist():
                 error = f"the model gave no finite probability for tweet {units[place].tweet_id}"
-                part.letters.add(part.records[chunk[place]], Reason.NOT_FINITE, error)
+                asked = part.asked[chunk[place]]
+                part.letters.add(asked.batch, asked.record, Reason.NOT_FINITE, error)
         tweets = [ScoredTweet(unit.tweet_id, unit.tweet.author_id, unit.tweet.created_at) for unit in units]
         shards = matrix.shards[pairs.slots]
         scored_at = int(time.time() * 1000)

@@ -6,7 +6,7 @@ key; what the user did stays.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from models.events import Engagement, User
@@ -31,29 +31,35 @@ class UsersStage(BackedStage):
     name = "users"
     topics = ("users", "engagements")
 
-    def process(self, batch: Batch) -> Outputs:
+    def process(self, batches: Sequence[Batch]) -> Outputs:
         """Update states, then vectors. Raises `StageUnavailable`."""
-        letters = DeadLetters(self.name, batch)
-        changed = self._profiles(batch, letters) if batch.topic == "users" else self._engagements(letters)
+        letters = DeadLetters(self.name)
+        profiles = [batch for batch in batches if batch.topic == "users"]
+        # Later states of a user are the newer ones: the engagements read what the profiles became.
+        changed = self._profiles(profiles, letters)
+        changed |= self._engagements([batch for batch in batches if batch.topic != "users"], letters)
         self._vectors(changed)
         return Outputs(letters.groups)
 
-    def _engagements(self, letters: DeadLetters) -> dict[str, UserState]:
-        events = [event for _, event in letters.decode(_engagements)]
+    def _engagements(self, batches: Sequence[Batch], letters: DeadLetters) -> dict[str, UserState]:
+        events = [event for _, _, event in letters.decode(batches, _engagements)]
+        if not events:
+            return {}
         shard_of = shard_table((event.user_id for event in events), self.shards)
         return apply_engagements(self.backend.stores, events, shard_of)
 
-    def _profiles(self, batch: Batch, letters: DeadLetters) -> dict[str, UserState]:
+    def _profiles(self, batches: Sequence[Batch], letters: DeadLetters) -> dict[str, UserState]:
         latest: dict[str, User | None] = {}
-        for record in batch.records:
-            try:
-                if record.value is None:
-                    latest[_deleted(record)] = None
-                else:
-                    user = _profiles(record.value)
-                    latest[user.user_id] = user
-            except BadRecord as bad:
-                letters.add(record, bad.reason, bad.error)
+        for batch in batches:
+            for record in batch.records:
+                try:
+                    if record.value is None:
+                        latest[_deleted(record)] = None
+                    else:
+                        user = _profiles(record.value)
+                        latest[user.user_id] = user
+                except BadRecord as bad:
+                    letters.add(batch, record, bad.reason, bad.error)
         stores = self.backend.stores
         changed = apply_profiles(stores, [user for user in latest.values() if user is not None])
         return changed | clear_profiles(stores, [name for name, user in latest.items() if user is None])

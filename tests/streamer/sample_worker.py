@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import Literal
 
 from streamer.settings import Settings, SettingsError
@@ -25,14 +26,17 @@ class Copy:
         if "refuse-to-open" in sys.argv:
             raise ValueError("the model is broken")
 
-    def process(self, batch: Batch) -> Outputs:
-        for record in batch.records:
+    def process(self, batches: Sequence[Batch]) -> Outputs:
+        records = [record for batch in batches for record in batch.records]
+        for record in records:
             if record.value == b"crash" and "forgive" not in sys.argv:
                 raise RuntimeError("told to crash")
             if record.value is not None and record.value.startswith(b"sleep:"):
                 time.sleep(float(record.value[6:]))
-        keys, values = [r.key for r in batch.records], [r.value for r in batch.records]
-        return Outputs([Group("predictions", keys, values)], origins=[batch.records[0].timestamp])
+        keys, values = [r.key for r in records], [r.value for r in records]
+        return Outputs(
+            [Group("predictions", keys, values)], origins=[batch.records[0].timestamp for batch in batches]
+        )
 
     def close(self) -> None:
         """Nothing was taken."""

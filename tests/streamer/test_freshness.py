@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -17,6 +17,7 @@ from streamer.settings import FreshnessSettings, KafkaSettings, Settings
 from streamer.stage import Batch, Outputs, Perishable
 from streamer.stages import STAGES, build
 from streamer.transport import Delivery
+from tests.streamer.at_work import at_work
 from tests.streamer.processes import Topics, Worker, eventually
 
 if TYPE_CHECKING:
@@ -101,10 +102,10 @@ class Seen:
     def close(self) -> None:
         """Nothing to close."""
 
-    def process(self, batch: Batch) -> Outputs:
-        # One at a time: the others are asked about again.
-        self.offsets.append(batch.records[0].offset)
-        return Outputs(rest=batch.records[1:])
+    def process(self, batches: Sequence[Batch]) -> Outputs:
+        # One of each at a time: the others are asked about again.
+        self.offsets += [batch.records[0].offset for batch in batches]
+        return Outputs(rest={place: batch.records[1:] for place, batch in enumerate(batches)})
 
 
 class NoProducer:
@@ -119,15 +120,13 @@ async def test_what_is_left_out_is_done() -> None:
     stage, now = Seen(), int(time.time() * 1000)
     producer: Any = NoProducer()
     runner = StageRunner(stage, KafkaSettings(), producer, FreshnessSettings(max_age_s=60))
-    publishing = asyncio.create_task(runner.publish())
     mixed = Delivery("in", 0, [Raw(0, 5), Raw(1, now), Raw(2, 5), Raw(3, now)])
     stale = Delivery("in", 0, [Raw(4, 5), Raw(5, 5)])
-    await runner.handle(mixed)
-    await runner.handle(stale)
-    await runner.drain(5)
+    async with at_work(runner):
+        await runner.take([stale, mixed])
+        await runner.drain(5)
     assert stage.offsets == [1, 3]
     assert (mixed.done, stale.done, runner.records_done) == (True, True, 6)
-    publishing.cancel()
 
 
 def test_a_backlog_on_a_real_broker(kafka: LocalKafka, topic_prefix: str, tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
-"""A stage that hands a part of its batch back gets it again, and only the last part makes the batch done."""
+"""A stage that hands a part of a batch back gets it again, and only the last part makes the batch done."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from streamer.runner import StageRunner
 from streamer.settings import KafkaSettings
 from streamer.stage import Batch, Group, Outputs
 from streamer.transport import Delivery
+from tests.streamer.at_work import at_work
 
 
 class Pairs:
@@ -21,18 +22,20 @@ class Pairs:
     topics = ("numbers",)
 
     def __init__(self) -> None:
-        self.given: list[int] = []
+        self.given: list[list[int]] = []
         self.on_call: Callable[[], object] = lambda: None
 
     def open(self) -> None: ...
 
     def close(self) -> None: ...
 
-    def process(self, batch: Batch) -> Outputs:
-        self.given.append(len(batch.records))
+    def process(self, batches: Sequence[Batch]) -> Outputs:
+        self.given.append([len(batch.records) for batch in batches])
         self.on_call()
-        values = [record.value for record in batch.records[:2]]
-        return Outputs([Group("out", [None] * len(values), values)], rest=batch.records[2:])
+        values = [record.value for record in batches[0].records[:2]]
+        rest = {0: batches[0].records[2:]}
+        rest |= {place: batch.records for place, batch in enumerate(batches) if place}
+        return Outputs([Group("out", [None] * len(values), values)], rest=rest)
 
 
 class Kept:
@@ -52,28 +55,37 @@ class Kept:
         self.done.append(self.delivery.done)
 
 
+class Number:
+    def __init__(self, offset: int) -> None:
+        self.offset, self.timestamp, self.key, self.value, self.headers = offset, 0, None, b"x", ()
+
+
+def numbers(count: int, topic: str = "numbers", partition: int = 0) -> Delivery:
+    return Delivery(topic, partition, [Number(i) for i in range(count)])
+
+
 @pytest.fixture
 def delivery() -> Delivery:
-    class Number:
-        def __init__(self, offset: int) -> None:
-            self.offset, self.timestamp, self.key, self.value, self.headers = offset, 0, None, b"x", ()
-
-    return Delivery("numbers", 0, [Number(i) for i in range(5)])
+    return numbers(5)
 
 
-async def run(stage: Pairs, runner: StageRunner, delivery: Delivery) -> None:
-    publishing = asyncio.create_task(runner.publish())
-    await runner.handle(delivery)
-    await runner.drain(5)
-    publishing.cancel()
+def runner_of(stage: Pairs, delivery: Delivery) -> tuple[StageRunner, Kept]:
+    producer = Kept(delivery)
+    return StageRunner(stage, KafkaSettings(), producer), producer  # type: ignore[arg-type]
+
+
+async def run(runner: StageRunner, *deliveries: Delivery) -> None:
+    async with at_work(runner):
+        await runner.take(deliveries)
+        await runner.drain(5)
     await runner.close()
 
 
 async def test_all_parts_leave_and_the_last_one_makes_it_done(delivery: Delivery) -> None:
-    stage, producer = Pairs(), Kept(delivery)
-    runner = StageRunner(stage, KafkaSettings(), producer)  # type: ignore[arg-type]
-    await run(stage, runner, delivery)
-    assert stage.given == [5, 3, 1]
+    stage = Pairs()
+    runner, producer = runner_of(stage, delivery)
+    await run(runner, delivery)
+    assert stage.given == [[5], [3], [1]]
     assert [packed[3] for packed in producer.sent] == [2, 2, 1]
     assert producer.done == [False, False, False]
     assert delivery.done
@@ -81,35 +93,46 @@ async def test_all_parts_leave_and_the_last_one_makes_it_done(delivery: Delivery
 
 
 async def test_a_stop_in_between_leaves_it_to_be_done_again(delivery: Delivery) -> None:
-    stage, producer = Pairs(), Kept(delivery)
-    runner = StageRunner(stage, KafkaSettings(), producer)  # type: ignore[arg-type]
+    stage = Pairs()
+    runner, _ = runner_of(stage, delivery)
     loop = asyncio.get_running_loop()
     stage.on_call = lambda: asyncio.run_coroutine_threadsafe(runner.drain(5, stop=True), loop)
-    await run(stage, runner, delivery)
-    assert stage.given == [5]
+    await run(runner, delivery)
+    assert stage.given == [[5]]
     assert not delivery.done
 
 
-async def test_what_is_handed_back_takes_turns_with_what_comes(delivery: Delivery) -> None:
-    """A delivery that takes many calls holds up those after it by one call each."""
-    order: list[str] = []
+async def test_rests_take_turns(delivery: Delivery) -> None:
+    """Who was not served comes before what arrives meanwhile, and that before who was."""
+    stage, others = Pairs(), [numbers(3), numbers(4)]
+    runner, _ = runner_of(stage, delivery)
+    await run(runner, delivery, *others)
+    assert stage.given == [[5, 3, 4], [3, 4, 3], [4, 3, 1], [3, 1, 2], [1, 2, 1], [2, 1], [1]]
+    assert all(one.done for one in [delivery, *others])
+
+
+async def test_what_comes_meanwhile_goes_before_a_rest(delivery: Delivery) -> None:
+    order: list[list[str]] = []
 
     class Long(Pairs):
-        def process(self, batch: Batch) -> Outputs:
-            order.append(batch.topic)
-            again = batch.topic == "long" and order.count("long") < 4
-            return Outputs(rest=batch.records if again else ())
+        def process(self, batches: Sequence[Batch]) -> Outputs:
+            order.append([batch.topic for batch in batches])
+            self.on_call()
+            return Outputs(
+                rest={place: b.records[1:] for place, b in enumerate(batches) if b.topic == "long"}
+            )
 
-    deliveries = [Delivery(topic, 0, delivery.records) for topic in ("long", "a", "b")]
-    runner = StageRunner(Long(), KafkaSettings(), Kept(delivery))  # type: ignore[arg-type]
-    publishing = asyncio.create_task(runner.publish())
-    for one in deliveries:
-        await runner.handle(one)
-    await runner.drain(5)
-    assert order == ["long", "long", "a", "long", "b", "long"]
-    assert all(one.done for one in deliveries)
-    publishing.cancel()
-    await runner.close()
+    stage, late = Long(), [numbers(1, "a"), numbers(1, "b")]
+    runner, _ = runner_of(stage, delivery)
+    loop = asyncio.get_running_loop()
+
+    def one_more() -> None:
+        if late:
+            asyncio.run_coroutine_threadsafe(runner.take([late.pop(0)]), loop).result()
+
+    stage.on_call = one_more
+    await run(runner, numbers(4, "long"))
+    assert order == [["long"], ["a", "long"], ["b", "long"], ["long"]]
 
 
 async def test_only_so_many_are_begun(delivery: Delivery, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,36 +142,34 @@ async def test_only_so_many_are_begun(delivery: Delivery, monkeypatch: pytest.Mo
     most: list[int] = []
 
     class Slow(Pairs):
-        def process(self, batch: Batch) -> Outputs:
-            calls[batch.partition] += 1
-            again = calls[batch.partition] < 5
-            (open_.add if again else open_.discard)(batch.partition)
-            most.append(len(open_))
-            return Outputs(rest=batch.records if again else ())
+        def process(self, batches: Sequence[Batch]) -> Outputs:
+            rest = {}
+            for place, batch in enumerate(batches):
+                calls[batch.partition] += 1
+                again = calls[batch.partition] < 5
+                (open_.add if again else open_.discard)(batch.partition)
+                most.append(len(open_))
+                rest[place] = batch.records if again else ()
+            return Outputs(rest=rest)
 
     calls = dict.fromkeys(range(9), 0)
-    runner = StageRunner(Slow(), KafkaSettings(), Kept(delivery))  # type: ignore[arg-type]
-    publishing = asyncio.create_task(runner.publish())
-    for partition in calls:
-        await runner.handle(Delivery("numbers", partition, delivery.records))
-    await runner.drain(5)
+    runner, _ = runner_of(Slow(), delivery)
+    await run(runner, *(numbers(5, partition=partition) for partition in calls))
     assert set(calls.values()) == {5}
-    assert max(most) == 3  # two that go on, and one that waits to
-    publishing.cancel()
-    await runner.close()
+    assert max(most) == 2
 
 
-async def test_what_a_rest_raises_ends_publishing(delivery: Delivery) -> None:
+async def test_what_a_rest_raises_ends_processing(delivery: Delivery) -> None:
     class Breaks(Pairs):
-        def process(self, batch: Batch) -> Outputs:
-            if len(batch.records) < 5:
+        def process(self, batches: Sequence[Batch]) -> Outputs:
+            if len(batches[0].records) < 5:
                 raise RuntimeError("no")
-            return Outputs(rest=batch.records[1:])
+            return Outputs(rest={0: batches[0].records[1:]})
 
-    runner = StageRunner(Breaks(), KafkaSettings(), Kept(delivery))  # type: ignore[arg-type]
-    publishing = asyncio.create_task(runner.publish())
-    await runner.handle(delivery)
-    with pytest.raises(RuntimeError, match="no"):
-        await publishing
+    runner, _ = runner_of(Breaks(), delivery)
+    async with at_work(runner) as (processing, _):
+        await runner.take([delivery])
+        with pytest.raises(RuntimeError, match="no"):
+            await processing
     assert not delivery.done
     await runner.close()

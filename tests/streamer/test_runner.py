@@ -14,6 +14,7 @@ from streamer.runner import StageRunner
 from streamer.settings import KafkaSettings
 from streamer.stage import Batch, Group, Outputs
 from streamer.transport import Delivery
+from tests.streamer.at_work import at_work
 
 
 class Raw(NamedTuple):
@@ -44,7 +45,7 @@ class Stage:
     name = "stage"
     topics = ("in",)
 
-    def __init__(self, process: Callable[[Batch], Outputs]) -> None:
+    def __init__(self, process: Callable[[Sequence[Batch]], Outputs]) -> None:
         self.process = process
         self.threads: set[str] = set()
         self.closed = False
@@ -57,8 +58,9 @@ class Stage:
         self.closed = True
 
 
-def copy(batch: Batch) -> Outputs:
-    return Outputs([Group("out", [None] * len(batch.records), [b"%d" % r.offset for r in batch.records])])
+def copy(batches: Sequence[Batch]) -> Outputs:
+    records = [record for batch in batches for record in batch.records]
+    return Outputs([Group("out", [None] * len(records), [b"%d" % r.offset for r in records])])
 
 
 def delivery(*offsets: int) -> Delivery:
@@ -73,64 +75,92 @@ async def test_a_delivery_is_done_only_when_its_outputs_are_durable() -> None:
     producer = FakeProducer()
     producer.open.clear()
     runner = runner_of(Stage(copy), producer)
-    publishing = asyncio.create_task(runner.publish())
     first, second = delivery(1, 2), delivery(3)
-    await runner.handle(first)
-    await runner.handle(second)  # is processed while the first is being sent
-    assert [first.done, second.done] == [False, False]
-    producer.open.set()
-    await runner.drain(5)
+    async with at_work(runner):
+        await runner.take([first])
+        await runner.take([second])
+        await runner.drain(0.01)
+        assert [first.done, second.done] == [False, False]
+        producer.open.set()
+        await runner.drain(5)
     assert [first.done, second.done] == [True, True]
-    assert producer.sent == [[b"1", b"2"], [b"3"]]
+    assert [value for values in producer.sent for value in values] == [b"1", b"2", b"3"]
     assert runner.records_done == 3
-    publishing.cancel()
+
+
+async def test_what_waits_is_processed_together_and_the_next_while_it_is_sent() -> None:
+    free, begun = threading.Event(), threading.Semaphore(0)
+    calls: list[list[list[int]]] = []
+
+    def process(batches: Sequence[Batch]) -> Outputs:
+        calls.append([[record.offset for record in batch.records] for batch in batches])
+        begun.release()
+        assert free.wait(10)
+        return copy(batches)
+
+    producer = FakeProducer()
+    producer.open.clear()
+    runner = runner_of(Stage(process), producer)
+    async with at_work(runner):
+        await runner.take([delivery(1)])
+        await asyncio.to_thread(begun.acquire)
+        await runner.take([delivery(2, 3), delivery(4)])
+        await runner.take([delivery(5)])
+        free.set()
+        await asyncio.to_thread(begun.acquire)  # although nothing of the first could be sent
+        producer.open.set()
+        await runner.drain(5)
+    assert calls == [[[1]], [[2, 3], [4], [5]]]
+    assert producer.sent == [[b"1"], [b"2", b"3", b"4", b"5"]]
+
+
+async def test_one_call_gets_no_more_than_a_poll_may_bring() -> None:
+    calls: list[int] = []
+
+    def process(batches: Sequence[Batch]) -> Outputs:
+        calls.append(sum(len(batch.records) for batch in batches))
+        return Outputs()
+
+    settings = KafkaSettings(topic_prefix="p.", max_batch_records=5)
+    runner = StageRunner(Stage(process), settings, FakeProducer())  # type: ignore[arg-type]
+    await runner.take([delivery(1, 2), delivery(3, 4), delivery(5, 6), delivery(*range(7, 14))])
+    async with at_work(runner):
+        await runner.drain(5)
+    assert calls == [4, 2, 7]
 
 
 async def test_the_stage_sees_logical_topics_in_its_own_thread() -> None:
     seen: list[tuple[str, int, str]] = []
 
-    def process(batch: Batch) -> Outputs:
+    def process(batches: Sequence[Batch]) -> Outputs:
+        (batch,) = batches
         seen.append((batch.topic, batch.partition, threading.current_thread().name))
         return Outputs()
 
     stage = Stage(process)
     runner = runner_of(stage, FakeProducer())
     await runner.open()
-    await runner.handle(delivery(1))
+    async with at_work(runner):
+        await runner.take([delivery(1)])
+        await runner.drain(5)
     await runner.close()
     assert seen[0][:2] == ("in", 3)
     assert stage.threads == {seen[0][2]} == {"stage_0"}
     assert stage.closed
 
 
-async def test_what_a_stage_hands_back_is_given_again() -> None:
-    def two_at_a_time(batch: Batch) -> Outputs:
-        outputs = copy(Batch(batch.topic, batch.partition, batch.records[:2]))
-        outputs.rest = batch.records[2:]
-        return outputs
-
-    producer = FakeProducer()
-    runner = runner_of(Stage(two_at_a_time), producer)
-    publishing = asyncio.create_task(runner.publish())
-    whole = delivery(1, 2, 3, 4, 5)
-    await runner.handle(whole)
-    await runner.drain(5)
-    assert whole.done
-    assert producer.sent == [[b"1", b"2"], [b"3", b"4"], [b"5"]]
-    assert runner.records_done == 5
-    publishing.cancel()
-
-
 async def test_what_a_stage_raises_comes_out_and_nothing_is_done() -> None:
-    def fail(_: Batch) -> Outputs:
+    def fail(_: Sequence[Batch]) -> Outputs:
         raise RuntimeError("no")
 
     runner = runner_of(Stage(fail), FakeProducer())
     failed = delivery(1)
-    with pytest.raises(RuntimeError, match="no"):
-        await runner.handle(failed)
-    assert not failed.done
-    await runner.drain(0.1)  # nothing is under way any more
+    async with at_work(runner) as (processing, _):
+        await runner.take([failed])
+        with pytest.raises(RuntimeError, match="no"):
+            await processing
+        assert not failed.done
+        await runner.drain(0.1)  # nothing is under way any more
 
 
 class Waiting(Stage):
@@ -140,7 +170,7 @@ class Waiting(Stage):
         super().__init__(self._wait)
         self.begun, self.interrupted = threading.Event(), threading.Event()
 
-    def _wait(self, _: Batch) -> Outputs:
+    def _wait(self, _: Sequence[Batch]) -> Outputs:
         self.begun.set()
         assert self.interrupted.wait(10)
         raise InterruptedError("told to stop")
@@ -152,29 +182,30 @@ class Waiting(Stage):
 async def test_a_stop_interrupts_a_stage_that_waits_and_is_no_failure() -> None:
     stage = Waiting()
     runner = runner_of(stage, FakeProducer())
-    waiting = delivery(1)
-    handling = asyncio.create_task(runner.handle(waiting))
-    await asyncio.to_thread(stage.begun.wait)
-    await runner.drain(5, stop=True)
-    await handling
-    assert not waiting.done
-    after = delivery(2)
-    await runner.handle(after)  # not even begun
-    assert not after.done
+    waiting, behind, after = delivery(1), delivery(2), delivery(3)
+    async with at_work(runner) as (processing, _):
+        await runner.take([waiting])
+        await asyncio.to_thread(stage.begun.wait)
+        await runner.take([behind])
+        await runner.drain(5, stop=True)
+        await runner.take([after])  # not even begun
+        assert [waiting.done, behind.done, after.done] == [False] * 3
+        assert not processing.done()
 
 
 async def test_a_rebalance_waits_for_a_batch_but_not_for_ever() -> None:
     stage = Waiting()
     runner = runner_of(stage, FakeProducer())
-    handling = asyncio.create_task(runner.handle(delivery(1)))
-    await asyncio.to_thread(stage.begun.wait)
-    started = time.monotonic()
-    await runner.drain(0.05)
-    assert time.monotonic() - started < 5
-    assert not stage.interrupted.is_set()
-    stage.interrupt()
-    with pytest.raises(InterruptedError):
-        await handling
+    async with at_work(runner) as (processing, _):
+        await runner.take([delivery(1)])
+        await asyncio.to_thread(stage.begun.wait)
+        started = time.monotonic()
+        await runner.drain(0.05)
+        assert time.monotonic() - started < 5
+        assert not stage.interrupted.is_set()
+        stage.interrupt()
+        with pytest.raises(InterruptedError):
+            await processing
 
 
 async def test_end_to_end_latency_is_observed_per_origin(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,11 +213,10 @@ async def test_end_to_end_latency_is_observed_per_origin(monkeypatch: pytest.Mon
     monkeypatch.setattr(metrics.end_to_end_seconds, "observe", seen.append)
     monkeypatch.setattr("streamer.runner.time.time", lambda: 10.0)
     runner = runner_of(Stage(lambda _: Outputs(origins=[9_500, 9_000])), FakeProducer())
-    publishing = asyncio.create_task(runner.publish())
-    await runner.handle(delivery(1))
-    await runner.drain(5)
+    async with at_work(runner):
+        await runner.take([delivery(1)])
+        await runner.drain(5)
     assert seen == [0.5, 1.0]
-    publishing.cancel()
 
 
 async def test_health_is_the_stage_s_own_word() -> None:

@@ -163,9 +163,13 @@ class Rig:
 
     def process(self, stage: str, topic: str, partition: int, records: Sequence[Any]) -> list[Outputs]:
         """One delivery, as the worker would: again with what is left of it, until nothing is."""
+        return self.process_all(stage, [Batch(topic, partition, records)])
+
+    def process_all(self, stage: str, batches: Sequence[Batch]) -> list[Outputs]:
+        """All that waits, as the worker would: again with what is left, until nothing is."""
         done: list[Outputs] = []
-        while records:
-            outputs = self.stages[stage].process(Batch(topic, partition, records))
+        while batches:
+            outputs = self.stages[stage].process(batches)
             for group in outputs.groups:
                 if isinstance(group, Block):
                     for record in read(group):
@@ -179,10 +183,13 @@ class Rig:
                         place = partition_of(key or b"", self.settings.kafka.partitions)
                     at = int(time.time() * 1000) if group.timestamp is None else group.timestamp
                     self._append(group.topic, place, FakeRecord(value, key, 0, at, group.headers))
-            assert len(outputs.rest) <= len(records)
+            assert all(len(rest) <= len(batches[place].records) for place, rest in outputs.rest.items())
             assert len(done) < 1_000, "no progress"
             self.origins += outputs.origins
-            records = outputs.rest
+            batches = [
+                Batch(batches[place].topic, batches[place].partition, rest)
+                for place, rest in outputs.rest.items()
+            ]
             done.append(outputs)
         return done
 

@@ -20,6 +20,7 @@ from streamer.settings import PredictionSettings, Settings
 from streamer.sharding import split
 from streamer.stage import Batch, Block
 from streamer.stages import score
+from tests.streamer.blocks import read
 from tests.streamer.stages.rig import T0, FakeRecord, MemoryBackend, Rig
 
 
@@ -73,6 +74,22 @@ def test_an_author_without_followers_and_a_shard_too_many(rig: Rig, backend: Mem
     rig.run()
     assert rig.predictions() == {}
     assert [reason for reason, _, _ in rig.dead_letters()] == ["bad_value"]
+
+
+def test_all_that_waits_is_answered_in_one_call(rig: Rig, backend: MemoryBackend) -> None:
+    """Requests of every partition share one call, and each goes to its own."""
+    put_tweet(backend, 1)
+    users = [f"u{i}" for i in range(40)]
+    follow(backend, "a", *users)
+    batches = [
+        Batch("score-requests", shard, [FakeRecord(msgspec.json.encode(request))])
+        for shard in range(4)
+        for request in (ScoreRequest(tweet_ids=["1"], shard=shard), ScoreRequest(tweet_ids=["1"], shard=9))
+    ]
+    (outputs,) = rig.process_all("score", batches)
+    assert rig.predictions().keys() == {("1", user) for user in users}
+    assert sorted(g.partition for g in outputs.groups if isinstance(g, Block)) == [0, 1, 2, 3]
+    assert [headers["partition"] for _, _, headers in rig.dead_letters()] == ["0", "1", "2", "3"]
 
 
 class TestUnknownTweets:
@@ -141,7 +158,7 @@ class TestBounds:
     def test_a_large_audience_lets_others_pass(
         self, rig: Rig, backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Behind everything else of its batch, then piece by piece, each a call of its own."""
+        """Piece by piece, one in each call, beside whatever else there is."""
 
         def scan(author: str, shard: int) -> Iterator[Any]:
             ((users, bits),) = backend.stores.audiences.get([(author, shard)])
@@ -159,12 +176,13 @@ class TestBounds:
         done = rig.process("score", "score-requests", 0, records)
         counts = [sum(g.count for g in outputs.groups if isinstance(g, Block)) for outputs in done]
         mine = [u for u in users if partition_of(u.encode(), 4) == shard]
-        assert counts[0] == 1  # the last request, which is for one reader
+        answered = [r for g in done[0].groups if isinstance(g, Block) for r in read(g)]
+        assert any(b'"tweet_id":"2","author_id":"b"' in (r.value or b"") for r in answered)
         assert len(done) > 6
-        assert max(counts) <= 8
+        assert max(counts) <= 8 + 1
         assert sum(counts) == 2 * len(mine) + 2
         assert rig.predictions().keys() == {("1", user) for user in mine} | {("2", "u1")}
-        assert len(rig.origins) == sum(count > 0 for count in counts)
+        assert len(rig.origins) == sum(count > 0 for count in counts) + 1
 
     def test_many_users_by_name(self, rig: Rig, backend: MemoryBackend) -> None:
         put_tweet(backend, 1)
@@ -372,7 +390,7 @@ def test_a_bad_record_among_good_ones(rig: Rig, backend: MemoryBackend) -> None:
     put_tweet(backend, 1)
     good = msgspec.json.encode(ScoreRequest(tweet_ids=["1"], user_ids=["u"]))
     records = [FakeRecord(good), FakeRecord(b"{", offset=1), FakeRecord(good, offset=2)]
-    outputs = rig.stages["score"].process(Batch("score-requests", 0, records))
+    outputs = rig.stages["score"].process([Batch("score-requests", 0, records)])
     assert sorted(group.topic for group in outputs.groups) == ["dead-letters", "predictions"]
     assert sum(g.count for g in outputs.groups if isinstance(g, Block)) == 2
 
