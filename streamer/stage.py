@@ -2,8 +2,8 @@
 
 The worker (`streamer.worker`) polls Kafka, calls `process` in a thread with whatever waits, of all partitions
 together, makes the outputs durable, and only then commits. A stage knows nothing of Faust, event loops,
-commits or topic prefixes: topic names here are the logical ones of the contracts (`tweets`, `predictions`); the
-worker adds `kafka.topic_prefix`.
+commits or topic prefixes: topic names here are the logical ones of the contracts (`tweets`, `predictions`);
+the worker adds `kafka.topic_prefix`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.state.affinity import AFFINITY
-from models.state.stores import AUTHOR_FIELDS, Pair, Stores
+from models.state.stores import (
+    AUTHOR_FIELDS,
+    AuthorStore,
+    Looked,
+    Pair,
+    Stores,
+    TweetStore,
+    UserStore,
+)
 from models.state.tweet import TweetRecord
 from models.state.user import UserState
 
@@ -22,7 +30,6 @@ class MemoryTweets:
 
     def __init__(self) -> None:
         self._records: dict[int, TweetRecord] = {}
-        self._claims: set[int] = set()
 
     def get_many(self, keys: Sequence[int]) -> list[TweetRecord | None]:
         """See `TweetStore.get_many`."""
@@ -31,12 +38,6 @@ class MemoryTweets:
     def put_new(self, records: Mapping[int, TweetRecord]) -> list[bool]:
         """See `TweetStore.put_new`."""
         return [self._records.setdefault(key, record) is record for key, record in records.items()]
-
-    def claim(self, keys: Sequence[int], seconds: float) -> list[bool]:
-        """See `TweetStore.claim`; here a claim never lapses, since no other process can hold one."""
-        fresh = [key not in self._claims for key in keys]
-        self._claims.update(keys)
-        return fresh
 
     def keep(self, keys: Sequence[int]) -> None:
         """Nothing expires here."""
@@ -155,13 +156,28 @@ class MemoryAuthors:
             self._sums[author][AUTHOR_FIELDS.index(field)] += amount
 
 
+class MemoryIntake:
+    """See `Intake`. A claim never lapses, since no other process can hold one."""
+
+    def __init__(self, tweets: TweetStore, users: UserStore, authors: AuthorStore) -> None:
+        self._tweets, self._users, self._authors = tweets, users, authors
+        self._claims: set[int] = set()
+
+    def look(
+        self, keys: Sequence[int], seconds: float, authors: Sequence[str] = (), users: Sequence[str] = ()
+    ) -> Looked:
+        """See `Intake.look`."""
+        records = self._tweets.get_many(keys)
+        ours = []
+        for key, record in zip(keys, records, strict=True):
+            ours.append(record is None and key not in self._claims)
+            if record is None:
+                self._claims.add(key)
+        return Looked(records, ours, self._authors.get_many(authors), self._users.get_many(users))
+
+
 def memory_stores() -> Stores:
     """A fresh set of empty stores."""
-    return Stores(
-        MemoryTweets(),
-        MemoryUsers(),
-        MemoryUserVectors(),
-        MemoryAudiences(),
-        MemoryAffinities(),
-        MemoryAuthors(),
-    )
+    tweets, users, authors = MemoryTweets(), MemoryUsers(), MemoryAuthors()
+    intake = MemoryIntake(tweets, users, authors)
+    return Stores(tweets, users, MemoryUserVectors(), MemoryAudiences(), MemoryAffinities(), authors, intake)

@@ -42,9 +42,6 @@ class TweetStore(Protocol):
     def put_new(self, records: Mapping[int, TweetRecord]) -> list[bool]:
         """Store those that are not there yet (atomic). True where stored, False where one was there."""
 
-    def claim(self, keys: Sequence[int], seconds: float) -> list[bool]:
-        """Say that one is about to compute these (atomic, lapses after `seconds`). True where ours."""
-
     def keep(self, keys: Sequence[int]) -> None:
         """Engaged tweets are needed by histories: let them live as long as those."""
 
@@ -117,6 +114,32 @@ class AuthorStore(Protocol):
         """Add `amount` to `field` of `author` for each (author, field, amount) (atomic per field)."""
 
 
+class Looked(NamedTuple):
+    """What `Intake.look` found, in the order asked: of tweets the record, or else whether they are ours to
+    compute; of authors the sums [n, len(AUTHOR_FIELDS)]; of users the state.
+    """
+
+    records: list[TweetRecord | None]
+    ours: list[bool]
+    sums: NDArray[np.float64]
+    states: list[UserState | None]
+
+
+class Intake(Protocol):
+    """All that new tweets need of the stores, in one round trip: on a busy machine each one costs a
+    millisecond, however little it asks for.
+    """
+
+    def look(
+        self, keys: Sequence[int], seconds: float, authors: Sequence[str] = (), users: Sequence[str] = ()
+    ) -> Looked:
+        """Tweets by `id_key`, author sums, user states.
+
+        A tweet that has no record is claimed: said to be computed by us, unless somebody said so within the
+        last `seconds` (atomic for each tweet).
+        """
+
+
 @dataclass(slots=True, frozen=True)
 class Stores:
     """Every store that the stages and the offline replay work on."""
@@ -127,3 +150,4 @@ class Stores:
     audiences: AudienceStore
     affinities: AffinityStore
     authors: AuthorStore
+    intake: Intake

@@ -64,6 +64,13 @@ class _Content(NamedTuple):
     terms: NDArray[np.uint16]
 
 
+class _Authors(NamedTuple):
+    """What the stores know of authors, by id: sums [len(AUTHOR_FIELDS)] of all, and profiles."""
+
+    sums: dict[str, NDArray[np.float64]]
+    profiles: dict[str, Profile | None]
+
+
 class EmbedStage(BackedStage):
     """See the module."""
 
@@ -95,32 +102,35 @@ class EmbedStage(BackedStage):
 
     def _embed(self, tweets: dict[int, Tweet]) -> set[int]:
         """Make sure that Redis holds these tweets; returns the keys of those that have no finite vector."""
-        store = self.backend.stores.tweets
+        authors = list(dict.fromkeys(tweet.author_id for tweet in tweets.values()))
+        # Whose profile does not come with every tweet.
+        asked = list(dict.fromkeys(tweet.author_id for tweet in tweets.values() if tweet.author is None))
         impossible: set[int] = set()
         looks, give_up = 0, time.monotonic() + _CLAIM_S
         while tweets:
-            found = store.get_many(list(tweets))
-            missing = {
-                key: tweet for (key, tweet), has in zip(tweets.items(), found, strict=True) if has is None
-            }
-            if not looks:
-                metrics.cache_lookups.labels("tweets", "hit").inc(len(tweets) - len(missing))
-                metrics.cache_lookups.labels("tweets", "miss").inc(len(missing))
-            claimed = store.claim(list(missing), _CLAIM_S)
+            found = self.backend.stores.intake.look(list(tweets), _CLAIM_S, authors, asked)
+            known = _Authors(
+                dict(zip(authors, found.sums, strict=True)),
+                {name: state.profile() for name, state in zip(asked, found.states, strict=True) if state},
+            )
             late = time.monotonic() >= give_up
-            ours = {
-                key: tweet
-                for (key, tweet), mine in zip(missing.items(), claimed, strict=True)
-                if mine or late
-            }
-            impossible |= self._store(ours)
-            tweets = {key: tweet for key, tweet in missing.items() if key not in ours}
+            missing: dict[int, Tweet] = {}
+            ours: dict[int, Tweet] = {}
+            for (key, tweet), record, mine in zip(tweets.items(), found.records, found.ours, strict=True):
+                if record is None:
+                    (ours if mine or late else missing)[key] = tweet
+            if not looks:
+                new = len(ours) + len(missing)
+                metrics.cache_lookups.labels("tweets", "hit").inc(len(tweets) - new)
+                metrics.cache_lookups.labels("tweets", "miss").inc(new)
+            impossible |= self._store(ours, known)
+            tweets = missing
             looks += 1
             if tweets:  # a rebalance is under way, and another worker computes them
                 self.backend.wait(_LOOK_S)
         return impossible
 
-    def _store(self, tweets: dict[int, Tweet]) -> set[int]:
+    def _store(self, tweets: dict[int, Tweet], authors: _Authors) -> set[int]:
         """Compute and store; returns the keys of tweets that have no finite vector."""
         if not tweets:
             return set()
@@ -136,7 +146,7 @@ class EmbedStage(BackedStage):
             else:
                 sources[key] = original if original in contents else key
         computed = {key: tweet for key, tweet in tweets.items() if sources[key] == key}
-        contents |= zip(computed, self._contents(tweets, computed), strict=True)
+        contents |= zip(computed, self._contents(tweets, computed, authors), strict=True)
         finite = {key for key in tweets if np.isfinite(contents[sources[key]].vector).all()}
         records = {
             key: TweetRecord(
@@ -157,33 +167,29 @@ class EmbedStage(BackedStage):
 
     def _stored(self, keys: set[int]) -> dict[int, _Content]:
         """The contents of those of these tweets that Redis holds."""
+        if not keys:
+            return {}
         found = self.backend.stores.tweets.get_many(list(keys))
         pairs = zip(keys, found, strict=True)
         return {key: _Content(record.vector, record.terms) for key, record in pairs if record is not None}
 
-    def _contents(self, tweets: dict[int, Tweet], computed: dict[int, Tweet]) -> list[_Content]:
+    def _contents(
+        self, tweets: dict[int, Tweet], computed: dict[int, Tweet], authors: _Authors
+    ) -> list[_Content]:
         """Contents of `computed`, given all new `tweets` in their order."""
         if not computed:
             return []
-        authors = list(dict.fromkeys(tweet.author_id for tweet in tweets.values()))
-        known = dict(zip(authors, self.backend.stores.authors.get_many(authors), strict=True))
         sums = []
         # An author's earlier tweets of this batch count as if each had come alone: no vector may depend on
         # how the stream was cut into batches.
         for key, tweet in tweets.items():
             if key in computed:
-                sums.append(known[tweet.author_id].copy())
-            known[tweet.author_id][_TWEETS_FIELD] += increment(tweet.created_at // 1000)
+                sums.append(authors.sums[tweet.author_id].copy())
+            authors.sums[tweet.author_id][_TWEETS_FIELD] += increment(tweet.created_at // 1000)
         model, new = self.backend.model, list(computed.values())
-        vectors = model.embed(new, self._authors(new), np.array(sums))
+        profiles = [tweet.author or authors.profiles.get(tweet.author_id) for tweet in new]
+        vectors = model.embed(new, profiles, np.array(sums))
         return list(map(_Content, vectors, model.terms(new)))
-
-    def _authors(self, tweets: Sequence[Tweet]) -> list[Profile | None]:
-        """Authors' profiles: what the tweet says, else what is stored."""
-        asked = list(dict.fromkeys(tweet.author_id for tweet in tweets if tweet.author is None))
-        states = zip(asked, self.backend.stores.users.get_many(asked), strict=True)
-        known = {author: state.profile() for author, state in states if state is not None}
-        return [tweet.author or known.get(tweet.author_id) for tweet in tweets]
 
     def _requests(self, tweets: Sequence[_Published]) -> Iterator[Group]:
         """Score requests: for each shard of the authors' followers, or for the users a tweet names."""

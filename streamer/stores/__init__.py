@@ -5,6 +5,7 @@ from __future__ import annotations
 from models.state.stores import Stores
 from streamer.stores.connection import RedisConnection
 from streamer.stores.edges import RedisAffinities, RedisAudiences, RedisAuthors
+from streamer.stores.intake import RedisIntake
 from streamer.stores.notices import ChangeFeed, Changes, Notices
 from streamer.stores.records import RedisTweets, RedisUsers, RedisUserVectors
 
@@ -20,4 +21,5 @@ def redis_stores(connection: RedisConnection, fingerprint: str) -> Stores:
         RedisAudiences(connection),
         RedisAffinities(connection),
         RedisAuthors(connection),
+        RedisIntake(connection, fingerprint),
     )

@@ -125,9 +125,7 @@ class RedisAuthors:
 
     def get_many(self, author_ids: Sequence[str]) -> NDArray[np.float64]:
         """See `AuthorStore.get_many`."""
-        replies = self._redis.run([("HMGET", f"author:{author}", *AUTHOR_FIELDS) for author in author_ids])
-        rows = [[float(value or 0) for value in reply] for reply in replies]
-        return np.array(rows, np.float64).reshape(-1, len(AUTHOR_FIELDS))
+        return author_sums(self._redis.run(list(map(sums_of, author_ids))))
 
     def add(self, increments: Iterable[tuple[str, str, float]]) -> None:
         """See `AuthorStore.add`. A reply lost in an outage may count its events twice: a decayed count's
@@ -139,6 +137,17 @@ class RedisAuthors:
         self._redis.run(
             [("HINCRBYFLOAT", f"author:{author}", field, amount) for (author, field), amount in sums.items()]
         )
+
+
+def sums_of(author_id: str) -> Command:
+    """Asks for an author's sums."""
+    return "HMGET", f"author:{author_id}", *AUTHOR_FIELDS
+
+
+def author_sums(replies: Iterable[list[bytes | None]]) -> NDArray[np.float64]:
+    """What was replied to `sums_of`, [n, len(AUTHOR_FIELDS)]."""
+    rows = [[float(value or 0) for value in reply] for reply in replies]
+    return np.array(rows, np.float64).reshape(-1, len(AUTHOR_FIELDS))
 
 
 def _audience(author_id: str, shard: int) -> str:

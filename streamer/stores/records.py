@@ -19,6 +19,17 @@ from streamer.stores.connection import Command, RedisConnection
 MODEL_CHARS: Final = 12
 
 
+def tweet_keys(fingerprint: str, key: int) -> tuple[str, str]:
+    """The keys of a tweet's record and of the claim to compute it. In a cluster they share a slot."""
+    place = f"{fingerprint[:MODEL_CHARS]}:{{{key_name(key)}}}"
+    return f"tweet:{place}", f"claim:{place}"
+
+
+def user_key(user_id: str) -> str:
+    """The key of a user's state."""
+    return f"user:{user_id}"
+
+
 def vector_channel(fingerprint: str) -> str:
     """The pub/sub channel of changed user vectors; a message is a MessagePack list of user ids."""
     return f"vectors:{fingerprint[:MODEL_CHARS]}"
@@ -29,14 +40,14 @@ class RedisTweets:
 
     def __init__(self, connection: RedisConnection, fingerprint: str) -> None:
         self._redis = connection
-        self._model = fingerprint[:MODEL_CHARS]
+        self._fingerprint = fingerprint
         settings = connection.settings
         self._lifetime: Command = ("EX", settings.tweet_ttl_s) if settings.tweet_ttl_s else ()
         # Tweets that never expire need no keeping.
         self._kept_s = settings.engaged_tweet_ttl_s if settings.tweet_ttl_s else None
 
     def _key(self, key: int) -> str:
-        return f"tweet:{self._model}:{key_name(key)}"
+        return tweet_keys(self._fingerprint, key)[0]
 
     def get_many(self, keys: Sequence[int]) -> list[TweetRecord | None]:
         """See `TweetStore.get_many`."""
@@ -48,14 +59,6 @@ class RedisTweets:
         commands: list[Command] = [
             ("SET", self._key(key), record.to_bytes(), "NX", *self._lifetime)
             for key, record in records.items()
-        ]
-        return [bool(reply) for reply in self._redis.run(commands)]
-
-    def claim(self, keys: Sequence[int], seconds: float) -> list[bool]:
-        """See `TweetStore.claim`."""
-        lapse = max(int(seconds * 1000), 1)
-        commands: list[Command] = [
-            ("SET", f"claim:{self._model}:{key_name(key)}", b"1", "NX", "PX", lapse) for key in keys
         ]
         return [bool(reply) for reply in self._redis.run(commands)]
 
@@ -79,14 +82,14 @@ class RedisUsers:
 
     def get_many(self, user_ids: Sequence[str]) -> list[UserState | None]:
         """See `UserStore.get_many`."""
-        found = self._redis.get([f"user:{user_id}" for user_id in user_ids])
+        found = self._redis.get(list(map(user_key, user_ids)))
         return [None if data is None else UserState.from_bytes(data) for data in found]
 
     def put_many(self, states: Mapping[str, UserState]) -> None:
         """See `UserStore.put_many`."""
         self._redis.run(
             [
-                ("SET", f"user:{user_id}", state.to_bytes(), *self._lifetime)
+                ("SET", user_key(user_id), state.to_bytes(), *self._lifetime)
                 for user_id, state in states.items()
             ]
         )

@@ -50,7 +50,7 @@ class Claims:
         while (message := self._told.get_message(timeout=0.01)) is not None:
             key = message["data"]
             if isinstance(key, bytes) and key.startswith(b"claim:"):
-                self.count[key.decode().rpartition(":")[2]] += 1
+                self.count[key.decode().rpartition(":")[2].strip("{}")] += 1
         return self.count
 
 

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer as ConfluentConsumer
 from confluent_kafka import Producer as ConfluentProducer
 
 import streamer.app
+import streamer.runner
 from streamer.app import WorkerApp, create_app
 from streamer.local.mock_broker import MockBroker
 from streamer.settings import KafkaSettings, Settings, SettingsError
@@ -183,7 +184,8 @@ def test_a_slow_stage_stops_the_reading(kafka: LocalKafka, topic_prefix: str, lo
         # Every partition has more to read than fits, and all wait for the one that sleeps.
         underway = "streamer_underway_records"
         eventually(lambda: worker.metric(underway) > 100, 20, "several deliveries")
-        most = streamer.app._WAITING_DELIVERIES + 1 + 3  # on its way; processed, packed and being sent
+        # Begun; waiting; on their way to be begun and to wait.
+        most = streamer.runner._UNFINISHED + streamer.app._WAITING_POLLS + 2
 
         def done() -> bool:
             assert worker.metric(underway) <= most * 100

@@ -91,6 +91,7 @@ class MemoryBackend:
             _ToldAudiences(told),
             _ToldAffinities(told),
             plain.authors,
+            plain.intake,
         )
         self.model = model
         self.notices = told

@@ -177,7 +177,7 @@ class TestClaims:
 
     def test_one_waits_for_the_other(self, rig: Rig, backend: MemoryBackend, counting: CountingModel) -> None:
         store = backend.stores.tweets
-        store.claim([1], 60)
+        backend.stores.intake.look([1], 60)
         theirs = TweetRecord("a", T0, (), np.ones(backend.model.dimensions, np.float16))
 
         def arrive(seconds: float) -> None:
@@ -197,13 +197,13 @@ class TestClaims:
             clock[0] += 1.0
 
         backend.wait = tick  # type: ignore[method-assign]
-        backend.stores.tweets.claim([1], 60)  # by a worker that died
+        backend.stores.intake.look([1], 60)  # by a worker that died
         assert embed(rig, tweet("1"))
         assert [t.tweet_id for t in counting.embedded] == ["1"]
         assert clock[0] < 110
 
     def test_a_stop_ends_the_waiting(self, rig: Rig, backend: MemoryBackend) -> None:
-        backend.stores.tweets.claim([1], 60)
+        backend.stores.intake.look([1], 60)
         rig.stages["embed"].interrupt()  # type: ignore[attr-defined]
         with pytest.raises(StageUnavailable):
             embed(rig, tweet("1"))

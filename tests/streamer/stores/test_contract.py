@@ -37,10 +37,6 @@ class TestTweets:
         assert found is not None
         assert found.vector[0] == 1.0
 
-    def test_one_claim_at_a_time(self, stores: Stores) -> None:
-        assert stores.tweets.claim([1, 2], 60) == [True, True]
-        assert stores.tweets.claim([2, 3], 60) == [False, True]
-
     def test_keys_of_both_kinds(self, stores: Stores) -> None:
         keys = [id_key(name) for name in AWKWARD]
         stores.tweets.put_new({key: record(name) for key, name in zip(keys, AWKWARD, strict=True)})
@@ -51,8 +47,42 @@ class TestTweets:
     def test_nothing_asked_nothing_done(self, stores: Stores) -> None:
         assert stores.tweets.get_many([]) == []
         assert stores.tweets.put_new({}) == []
-        assert stores.tweets.claim([], 1) == []
         stores.tweets.keep([])
+
+
+class TestIntake:
+    def test_a_tweet_is_there_or_ours_or_somebody_else_s(self, stores: Stores) -> None:
+        stores.tweets.put_new({1: record("a")})
+        first, second = stores.intake.look([1, 2, 3], 60), stores.intake.look([3, 4, 1], 60)
+        assert [r and r.author_id for r in first.records] == ["a", None, None]
+        assert first.ours == [False, True, True]
+        assert [r and r.author_id for r in second.records] == [None, None, "a"]
+        assert second.ours == [False, True, False]
+
+    def test_a_record_counts_more_than_a_claim(self, stores: Stores) -> None:
+        key = id_key(AWKWARD[0])
+        assert stores.intake.look([key], 60).ours == [True]
+        stores.tweets.put_new({key: record("a")})
+        found = stores.intake.look([key], 60)
+        assert (found.records[0] is not None, found.ours) == (True, [False])
+
+    def test_authors_and_users_come_along(self, stores: Stores) -> None:
+        state = UserState()
+        state.set_profile(User(user_id="u", followers=7))
+        stores.users.put_many({"u": state})
+        stores.authors.add([("a", "tweets", 2.0), ("ü", "like", 1.0)])
+        found = stores.intake.look([1], 60, ["ü", "nobody", "a"], ["u", "nobody"])
+        assert np.array_equal(found.sums, stores.authors.get_many(["ü", "nobody", "a"]))
+        assert found.sums[2, AUTHOR_FIELDS.index("tweets")] == 2.0
+        known, unknown = found.states
+        assert known is not None
+        assert known.to_bytes() == state.to_bytes()
+        assert unknown is None
+
+    def test_nothing_asked_nothing_done(self, stores: Stores) -> None:
+        found = stores.intake.look([], 1)
+        assert (found.records, found.ours, found.sums.shape) == ([], [], (0, len(AUTHOR_FIELDS)))
+        assert found.states == []
 
 
 class TestUsers:

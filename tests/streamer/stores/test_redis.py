@@ -31,7 +31,7 @@ KEYS_MD = Path(__file__).parents[3] / "ops" / "keys.md"
 def fill(connection: RedisConnection) -> None:
     """Use every method that writes."""
     stores = redis_stores(connection, FINGERPRINT)
-    stores.tweets.claim([1], 60)
+    stores.intake.look([1], 60)
     stores.tweets.put_new({1: TweetRecord("a", 0, (), np.zeros(2, np.float16)), 2**63 + 1: _tweet()})
     stores.tweets.keep([2**63 + 1])
     stores.users.put_many({"u": UserState()})
@@ -61,9 +61,9 @@ def test_keys_and_lifetimes_are_as_documented(redis_url: str) -> None:
     found = lifetimes(connection)
     connection.close()
     assert found == {
-        "claim:0123456789ab:1": 60,
-        "tweet:0123456789ab:1": 100,
-        "tweet:0123456789ab:x8000000000000001": 200,
+        "claim:0123456789ab:{1}": 60,
+        "tweet:0123456789ab:{1}": 100,
+        "tweet:0123456789ab:{x8000000000000001}": 200,
         "user:u": 300,
         "vector:0123456789ab:u": 300,
         "audience:a:0": -1,
@@ -91,8 +91,8 @@ def test_zero_keeps_for_ever(redis_url: str, tweet: int, engaged: int, kept: int
     fill(connection)
     found = lifetimes(connection)
     connection.close()
-    assert found["tweet:0123456789ab:x8000000000000001"] == kept
-    assert found["tweet:0123456789ab:1"] == (tweet or -1)
+    assert found["tweet:0123456789ab:{x8000000000000001}"] == kept
+    assert found["tweet:0123456789ab:{1}"] == (tweet or -1)
     assert found["user:u"] == found["affinity:a:0"] == found["vector:0123456789ab:u"] == -1
 
 
@@ -115,9 +115,9 @@ def test_more_than_one_round_trip_takes(connection: RedisConnection) -> None:
 
 def test_a_claim_lapses(connection: RedisConnection) -> None:
     stores = redis_stores(connection, FINGERPRINT)
-    assert stores.tweets.claim([1], 0.001) == [True]
+    assert stores.intake.look([1], 0.001).ours == [True]
     deadline = time.monotonic() + 10
-    while stores.tweets.claim([1], 0.001) != [True]:
+    while stores.intake.look([1], 0.001).ours != [True]:
         assert time.monotonic() < deadline
 
 
