@@ -264,7 +264,7 @@ def create_app(settings: Settings, stages: Sequence[Stage] | None = None) -> Wor
         unknown = sorted(set(names) - set(registry.STAGES))
         if unknown:
             raise SettingsError(f"no stage {', '.join(unknown)}; there are {', '.join(registry.STAGES)}")
-        stages = [registry.build(name, settings) for name in names]
+        stages = registry.build_all(names, settings)
     return WorkerApp(settings, stages)
 
 

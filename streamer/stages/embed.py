@@ -24,9 +24,12 @@ from streamer import metrics
 from streamer.dead_letters import DeadLetters
 from streamer.decoding import Decoder, Reason
 from streamer.requests import encode_request, for_users
+from streamer.settings import Settings
 from streamer.sharding import split
 from streamer.stage import Batch, Group, Outputs, Record
+from streamer.stages.backend import Backend
 from streamer.stages.base import BackedStage
+from streamer.tweets_at_hand import TweetsAtHand
 
 #: Tweets embedded and stored at once: enough to fill a GPU's batches of like length.
 _CHUNK: Final = 1_024
@@ -77,6 +80,11 @@ class EmbedStage(BackedStage):
     name = "embed"
     topics = ("tweets",)
     perishable: Literal[True] = True
+
+    def __init__(self, settings: Settings, backend: Backend, at_hand: TweetsAtHand) -> None:
+        """What it embeds, it puts `at_hand`."""
+        super().__init__(settings, backend)
+        self._at_hand = at_hand
 
     def process(self, batches: Sequence[Batch]) -> Outputs:
         """Embed what is new, then ask for scores of all. Raises `StageUnavailable`.
@@ -159,6 +167,9 @@ class EmbedStage(BackedStage):
             if key in finite
         }
         fresh = put_tweets(self.backend.stores, records)
+        self._at_hand.put(
+            {key: record for (key, record), new in zip(records.items(), fresh, strict=True) if new}
+        )
         metrics.embeddings_computed.inc(len(computed))
         metrics.duplicate_computations.inc(
             sum(not new and key in computed for key, new in zip(records, fresh, strict=True))

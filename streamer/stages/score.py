@@ -29,8 +29,11 @@ from streamer.pair_writer import warm_up
 from streamer.pairs import Unit, load_pairs
 from streamer.predictions import PredictionEncoder, ScoredTweet
 from streamer.requests import encode_request
+from streamer.settings import Settings
 from streamer.stage import Batch, Block, Group, Headers, Outputs, Record
+from streamer.stages.backend import Backend
 from streamer.stages.base import BackedStage
+from streamer.tweets_at_hand import TweetsAtHand
 from streamer.user_matrix import MOST_USERS, UserMatrix
 
 #: Tweets looked up together: one round trip, and another for their audiences.
@@ -41,8 +44,6 @@ _PART: Final = MOST_USERS
 #: tweet of 100,000 followers holds up others by.
 _LARGE: Final = 4_096
 _PIECE: Final = 2_048
-#: Tweets kept at hand: each is asked for once in every shard.
-_TWEETS: Final = 8_192
 #: Pause when a batch holds nothing but requests that wait for their tweets: they come back at once.
 _PAUSE_S: Final = 0.03
 
@@ -133,6 +134,11 @@ class ScoreStage(BackedStage):
     topics = ("score-requests",)
     perishable: Literal[True] = True
 
+    def __init__(self, settings: Settings, backend: Backend, at_hand: TweetsAtHand) -> None:
+        """Looks for tweets `at_hand` first."""
+        super().__init__(settings, backend)
+        self._at_hand = at_hand
+
     def open(self) -> None:
         """Load the model and make room for users. Raises `StreamerError`."""
         super().open()
@@ -142,7 +148,6 @@ class ScoreStage(BackedStage):
             model, backend.stores.vectors, self._encoder.user_part, self.shards, memory * 3 // 4
         )
         self._audiences = Audiences(backend.stores, self._matrix, self.shards, memory // 4)
-        self._tweets: dict[str, TweetRecord] = {}
         warm_up()
 
     def process(self, batches: Sequence[Batch]) -> Outputs:
@@ -242,17 +247,18 @@ class ScoreStage(BackedStage):
         return found, looked_at
 
     def _records(self, ids: Iterable[str]) -> dict[str, TweetRecord]:
-        """Those of the tweets that are known. They never change."""
-        missing = [id_ for id_ in ids if id_ not in self._tweets]
-        records = self.backend.stores.tweets.get_many(list(map(id_key, missing)))
-        known = {id_: self._tweets[id_] for id_ in ids if id_ in self._tweets}
-        fresh = {id_: record for id_, record in zip(missing, records, strict=True) if record is not None}
-        metrics.cache_lookups.labels("score_tweets", "hit").inc(len(known) + len(fresh))
-        metrics.cache_lookups.labels("score_tweets", "miss").inc(len(missing) - len(fresh))
-        if len(self._tweets) + len(fresh) > _TWEETS:
-            self._tweets.clear()
-        self._tweets |= fresh
-        return known | fresh
+        """Those of the tweets that are known."""
+        keys = {id_: id_key(id_) for id_ in ids}
+        known = self._at_hand.get_many(keys.values())
+        missing = [key for key in keys.values() if key not in known]
+        if missing:
+            found = zip(missing, self.backend.stores.tweets.get_many(missing), strict=True)
+            fresh = {key: record for key, record in found if record is not None}
+            self._at_hand.put(fresh)
+            known |= fresh
+        metrics.cache_lookups.labels("score_tweets", "hit").inc(len(known))
+        metrics.cache_lookups.labels("score_tweets", "miss").inc(len(keys) - len(known))
+        return {id_: known[key] for id_, key in keys.items() if key in known}
 
     def _pieces(self, unit: Unit) -> Iterator[Unit]:
         """A unit of many readers as units of few, read from the store when their turn comes."""

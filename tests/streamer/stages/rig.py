@@ -21,6 +21,7 @@ from streamer.stages.follows import FollowsStage
 from streamer.stages.score import ScoreStage
 from streamer.stages.users import UsersStage
 from streamer.stores import Changes
+from streamer.tweets_at_hand import TweetsAtHand
 from tests.streamer.blocks import read
 
 #: A moment in the past at which the tests' events happen.
@@ -122,13 +123,14 @@ class Rig:
 
     def __init__(self, settings: Settings, backend: Any) -> None:
         self.settings, self.backend = settings, backend
+        at_hand = TweetsAtHand()
         self.stages: dict[str, Stage] = {
             stage.name: stage
             for stage in (
                 FollowsStage(settings, backend),
                 UsersStage(settings, backend),
-                EmbedStage(settings, backend),
-                ScoreStage(settings, backend),
+                EmbedStage(settings, backend, at_hand),
+                ScoreStage(settings, backend, at_hand),
             )
         }
         #: Everything ever published: (topic, partition) to records.
