@@ -35,7 +35,7 @@ _TRIES: Final = 5
 
 def run(options: Options) -> list[Result]:
     """See the module."""
-    pairs, model = _pairs_per_second(options.sized(20) * MOST_USERS, options.rounds)
+    pairs, model = pairs_per_second(options.sized(20) * MOST_USERS, options.rounds)
     matmul, memory = _matmul(), _gather(row_bytes(model))
     by_matmul, by_memory = matmul / flops(model), memory / row_bytes(model)
     binding, limit = min((by_matmul, "matmul"), (by_memory, "memory"))[::-1]
@@ -58,10 +58,11 @@ def run(options: Options) -> list[Result]:
     ]
 
 
-def _pairs_per_second(count: int, rounds: int) -> tuple[float, ServingModel]:
+def pairs_per_second(count: int, rounds: int, device: str = "cpu") -> tuple[float, ServingModel]:
+    """Of about `count` pairs in calls as large as the score stage's, and the model that scored them."""
     workload = Workload.fanout(users=_USERS)
     with tempfile.TemporaryDirectory() as folder:
-        model = ServingModel.load(make_bundle(Path(folder), workload.texts), "cpu")
+        model = ServingModel.load(make_bundle(Path(folder), workload.texts), device)
     model.warm_up()
     past = list(workload.tweets(range(2_000)))
     known = user_vectors(model, user_states(500, past), past)

@@ -20,6 +20,7 @@ from typing import Any
 
 import faust
 from faust.app.base import BootStrategy
+from faust.tables.manager import TableManager
 from faust.types import TP
 from mode.supervisors import CrashingSupervisor
 
@@ -54,6 +55,15 @@ class _NoKafka(_NoProducer):
     enable_kafka = False
 
 
+class _NoTables(TableManager):
+    mundane_level = "debug"
+
+    async def on_start(self) -> None:
+        """Upstream sleeps for a second first, lest a table be added late."""
+        await self._update_channels()
+        await self.recovery.start()
+
+
 class _App(faust.App):
     mundane_level = "debug"
 
@@ -85,6 +95,7 @@ class StageApp(_App):
             topic_allow_declare=False,
             topic_disable_leader=True,
             agent_supervisor=CrashingSupervisor,
+            TableManager=_NoTables,
             stream_wait_empty=False,
             stream_recovery_delay=0.0,
             stream_buffer_maxsize=_WAITING_POLLS,

@@ -42,7 +42,7 @@ class TextEncoder(nn.Module):
     width: int
     architecture: dict[str, Any]
     numerics: str = "fp32"
-    #: Whether a text's vector is, on a CPU, the same to the last bit whatever it is packed with.
+    #: Whether texts go through `packed` without padding, and may be computed in other arithmetic.
     packable: bool = False
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:

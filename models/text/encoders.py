@@ -13,14 +13,13 @@ from models.text.base import TextEncoder
 from models.text.cnn import CnnText
 from models.text.lstm import LstmText
 from models.text.nothing import Nothing
+from models.text.transformer import TransformerText, small_bert
 
 
 def build_text(config: TextConfig, vocabulary: int, architecture: dict[str, Any]) -> TextEncoder:
     """The encoder that a recipe names, untrained. `architecture` is a transformer's Hugging Face config."""
     match config:
         case Transformer():
-            from models.text.transformer import TransformerText, small_bert
-
             return TransformerText(config, architecture or small_bert(config, vocabulary))
         case Bag():
             return BagText(config, vocabulary)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.text.base import TextEncoder
+from models.text.bf16 import in_bfloat16
 from models.text.encode import encode_rows
 from models.text.int8 import quantised
 from models.text.tokens import Tokens
@@ -28,6 +29,14 @@ _PROBES: Final = 32
 _LONGEST: Final = 48
 #: Encoders that are narrower spend their time elsewhere than in multiplications.
 _NARROWEST: Final = 256
+
+#: What processors may have, the fastest first. With AMX, which has tiles for both, bfloat16 wins, as nothing
+#: has to be scaled and rounded. MiniLM on 2 cores, texts/s: bfloat16 891, int8 580, float32 309.
+_FEATURES: Final[tuple[tuple[str, Numerics], ...]] = (
+    ("amx_bf16", "bf16"),
+    ("avx512_vnni", "int8"),
+    ("avx512_bf16", "bf16"),
+)
 
 _log = logging.getLogger(__name__)
 
@@ -65,8 +74,7 @@ def _quick(encoder: TextEncoder) -> list[Numerics]:
     if encoder.width < _NARROWEST:
         return []
     has = torch.cpu.get_capabilities()
-    supported: list[tuple[Numerics, str]] = [("int8", "avx512_vnni"), ("bf16", "avx512_bf16")]
-    return [name for name, feature in supported if has.get(feature)]
+    return list(dict.fromkeys(name for feature, name in _FEATURES if has.get(feature)))
 
 
 def _made(encoder: TextEncoder, numerics: Numerics) -> TextEncoder:
@@ -74,7 +82,10 @@ def _made(encoder: TextEncoder, numerics: Numerics) -> TextEncoder:
         case "int8":
             out = cast(TextEncoder, quantised(encoder))
         case "bf16":
-            out = copy.deepcopy(encoder).to(torch.bfloat16)
+            if next(encoder.parameters()).is_cuda:
+                out = copy.deepcopy(encoder).to(torch.bfloat16)
+            else:
+                out = cast(TextEncoder, in_bfloat16(encoder))
         case _:
             return encoder
     out.numerics = numerics

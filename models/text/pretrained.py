@@ -5,13 +5,40 @@ Knows nothing of training. What is read here goes into the bundle whole, so serv
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
+import msgspec
+import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from models.recipe import RecipeError
+from models.text.bert import shape_of
+
+#: The library's names of a BERT's parts, and DistilBERT's, as patterns, and what `Bert` calls them.
+_NAMES: Final = tuple(
+    (re.compile(pattern), name)
+    for pattern, name in {
+        r"^(encoder|transformer)\.layer\.": "layer.",
+        r"^embeddings_project\.": "embeddings.project.",
+        r"\.word_embeddings\.": ".words.",
+        r"\.position_embeddings\.": ".positions.",
+        r"\.token_type_embeddings\.": ".kinds.",
+        r"^embeddings\.LayerNorm\.": "embeddings.norm.",
+        r"\.attention\.self\.": ".",
+        r"\.attention\.([qkv])_lin\.": r".\1_lin.",
+        r"\.attention\.(output\.dense|out_lin)\.": ".mix.",
+        r"\.(attention\.output\.LayerNorm|sa_layer_norm)\.": ".mix_norm.",
+        r"\.(intermediate\.dense|ffn\.lin1)\.": ".up.",
+        r"\.(output\.dense|ffn\.lin2)\.": ".down.",
+        r"\.(output\.LayerNorm|output_layer_norm)\.": ".norm.",
+    }.items()
+)
+_QUERIES: Final = re.compile(r"^(.*\.)(query|q_lin)\.(weight|bias)$")
+_SIDE_BY_SIDE: Final = {"query": ("query", "key", "value"), "q_lin": ("q_lin", "k_lin", "v_lin")}
 
 
 class Pretrained(NamedTuple):
@@ -32,5 +59,23 @@ def load_pretrained(source: str) -> Pretrained:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise RecipeError(f"text encoder {source!r} has no fast tokeniser (tokenizer.json)")
-    weights = {name: value for name, value in model.state_dict().items() if not name.startswith("pooler.")}
+    if (shape := shape_of(model.config.to_dict())) is not None:
+        return Pretrained(msgspec.to_builtins(shape), as_bert(model.state_dict()), backend)
+    weights = {
+        f"model.{name}": value for name, value in model.state_dict().items() if not name.startswith("pooler.")
+    }
     return Pretrained(model.config.to_diff_dict(), weights, backend)
+
+
+def as_bert(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The library's weights of a BERT, or of one of its kind, named and laid out as in `Bert`."""
+    out: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        for pattern, ours in _NAMES:
+            name = pattern.sub(ours, name)
+        out[name] = value
+    for found in [found for name in out if (found := _QUERIES.match(name))]:
+        layer, query, kind = found.groups()
+        parts = [out.pop(f"{layer}{part}.{kind}") for part in _SIDE_BY_SIDE[query]]
+        out[f"{layer}qkv.{kind}"] = torch.cat(parts)
+    return {name: value for name, value in out.items() if name.startswith(("embeddings.", "layer."))}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig
 
 from models.recipe import Bag, Cnn, Lstm, TextConfig, Transformer
-from models.text import encode, numerics
+from models.text import bert, encode, numerics
 from models.text.base import TextEncoder, groups_of
 from models.text.encode import encode_rows, encode_texts, encoder_fingerprint, packs_of
 from models.text.encoders import build_text
@@ -67,15 +67,14 @@ def test_a_pack_is_what_padding_would_give(kind: str, pooling: str) -> None:
     for padded, row in zip(ids, some, strict=True):
         padded[: len(row)] = torch.from_numpy(row)
     mask = torch.arange(12) < torch.tensor(lengths)[:, None]
-    # RoBERTa counts positions by looking for its padding id.
-    pad = getattr(encoder.encoder.config, "pad_token_id", None) or 0  # type: ignore[union-attr]
-    expected = encoder(ids.masked_fill(~mask, pad), mask)
+    expected = encoder(ids, mask)
     flat = torch.from_numpy(np.concatenate(some).astype(np.int64))
     torch.testing.assert_close(encoder.packed(flat, lengths), expected, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["fp32", "bf16", "int8"])
-def test_a_vector_is_the_same_to_the_last_bit_whatever_it_is_packed_with(name: Numerics) -> None:
+def test_a_vector_is_the_same_whatever_it_is_packed_with(name: Numerics) -> None:
+    """To a step of float16: Intel's MKL sums float32 in an order that depends on how many rows there are."""
     encoder = with_numerics(build(WIDE), tokens(), name)
     assert encoder.numerics == name
     rng = np.random.default_rng(0)
@@ -84,9 +83,9 @@ def test_a_vector_is_the_same_to_the_last_bit_whatever_it_is_packed_with(name: N
     order = rng.permutation(len(some))
     for part in np.array_split(order, 7):
         shuffled = encode_rows(encoder, [some[i] for i in part])
-        np.testing.assert_array_equal(shuffled, together[part])
+        np.testing.assert_allclose(shuffled, together[part], rtol=1e-3, atol=1e-4)
     for i in range(5):
-        np.testing.assert_array_equal(encode_rows(encoder, [some[i]])[0], together[i])
+        np.testing.assert_allclose(encode_rows(encoder, [some[i]])[0], together[i], rtol=1e-3, atol=1e-4)
     assert len(np.unique(together, axis=0)) == len(some)
 
 
@@ -153,6 +152,50 @@ def test_auto_stays_exact_where_nothing_is_won(monkeypatch: pytest.MonkeyPatch) 
     assert with_numerics(wide, tokens()) is wide
 
 
+@pytest.mark.parametrize(
+    ("features", "taken"),
+    [
+        (["amx_bf16", "amx_int8", "avx512_vnni", "avx512_bf16"], ["bf16", "int8"]),
+        (["avx512_vnni", "avx512_bf16"], ["int8", "bf16"]),
+        (["avx512_bf16"], ["bf16"]),
+        (["avx2"], []),
+    ],
+)
+def test_what_the_processor_has_decides(
+    features: list[str], taken: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(features, True))
+    assert numerics._quick(build(WIDE)) == taken
+
+
+def test_packs_side_by_side_are_those_of_one_core() -> None:
+    encoder = build(WIDE)
+    some = rows(*range(1, 60))
+    assert sum(map(len, some)) > 3 * bert.ROWS
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = encode_rows(encoder, some)
+        torch.set_num_threads(3)
+        np.testing.assert_allclose(encode_rows(encoder, some), alone, rtol=1e-3, atol=1e-4)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+
+
+@torch.inference_mode()
+def test_products_are_always_of_a_multiple_of_rows() -> None:
+    """oneDNN compiles one for each number of rows: new ones with every pack took four fifths of the time."""
+    encoder = build(WIDE)
+    seen: set[int] = set()
+    for part in encoder.modules():
+        if isinstance(part, nn.Linear):
+            part.register_forward_hook(lambda _, given, __: seen.add(len(given[0])))
+    for length in range(1, 128, 9):
+        encoder.packed(torch.ones(2 * length, dtype=torch.int64), [length, length])
+    assert seen == {bert.ROWS}
+
+
 def test_the_arithmetic_is_part_of_the_fingerprint() -> None:
     exact, vocabulary = build(WIDE), tokens()
     variants = [with_numerics(exact, vocabulary, name) for name in ("fp32", "bf16", "int8")]
@@ -202,7 +245,7 @@ def test_slices_and_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_not_finite_stays_with_its_text() -> None:
     encoder = build(WIDE)
     with torch.no_grad():
-        encoder.get_parameter("encoder.embeddings.word_embeddings.weight")[7] = float("nan")
+        encoder.get_parameter("encoder.embeddings.words.weight")[7] = float("nan")
     for name in ("fp32", "bf16", "int8"):
         quick = with_numerics(encoder, tokens(), name)
         some = [np.array(row, np.int32) for row in ([5, 6], [7, 8], [9, 10, 11])]
