@@ -19,7 +19,7 @@ from streamer import metrics
 from streamer.freshness import Freshness
 from streamer.producer import Packed, Producer
 from streamer.settings import FreshnessSettings, KafkaSettings
-from streamer.stage import Batch, Healthy, Interruptible, Outputs, Perishable, Record, Stage
+from streamer.stage import Batch, Healthy, Interruptible, Outputs, Paced, Perishable, Record, Stage
 from streamer.transport import Delivery
 
 logger = logging.getLogger(__name__)
@@ -110,8 +110,13 @@ class StageRunner:
 
     async def process(self) -> None:
         """Process what was taken, for ever. Raises what the stage raises."""
+        pace = self.stage.pace_s if isinstance(self.stage, Paced) else 0.0
+        begun = -pace
         while True:
             await self._work_waits.wait()
+            if (early := begun + pace - time.monotonic()) > 0:
+                await asyncio.sleep(early)
+            begun = time.monotonic()
             works = self._next()
             if self._stopping.is_set():
                 self._finish(works)

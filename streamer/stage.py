@@ -159,5 +159,17 @@ class Perishable(Protocol):
     perishable: Literal[True]
 
 
+@runtime_checkable
+class Paced(Protocol):
+    """Optional on a stage whose calls cost much however little they are given, as do those that follow from
+    what it puts out: what comes within `pace_s` after a call began waits for the rest of that time, and
+    shares the next one. After a longer pause nothing waits.
+    """
+
+    @property
+    def pace_s(self) -> float:
+        """Seconds from the beginning of a call to that of the next, at the least."""
+
+
 class StageUnavailable(StreamerError):  # noqa: N818 - it names a state, and reads so in the log line
     """Something the stage needs stays away: the process ends non-zero with this message, nothing acked."""

@@ -77,6 +77,11 @@ def _words() -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Split(Regex(r"[@#]?[\w]+|[^\w\s]"), behavior="removed", invert=True)
 
 
+#: So few texts, of 30 us each, are not shared out among the library's threads: on a busy machine it takes
+#: longer until those are served.
+_FEW: Final = 8
+
+
 class Tokens:
     """Encodes batches of texts or foreign ids with one tokeniser.
 
@@ -108,7 +113,11 @@ class Tokens:
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray[tuple[int], np.dtype[np.int32]]]:
         """Token ids of cleaned texts, each int32 [1..max_tokens]."""
-        encodings = self.tokenizer.encode_batch_fast([clean(text) or "[UNK]" for text in texts])
+        cleaned = [clean(text) or "[UNK]" for text in texts]
+        if len(cleaned) <= _FEW:
+            encodings = list(map(self.tokenizer.encode, cleaned))
+        else:
+            encodings = self.tokenizer.encode_batch_fast(cleaned)
         return [np.array(e.ids or [self.pad], np.int32) for e in encodings]
 
     def pad_batch(

@@ -86,6 +86,11 @@ class EmbedStage(BackedStage):
         super().__init__(settings, backend)
         self._at_hand = at_hand
 
+    @property
+    def pace_s(self) -> float:
+        """See `Paced`: each call makes one of `score` follow, and five requests to Kafka."""
+        return self.settings.pace_ms / 1000
+
     def process(self, batches: Sequence[Batch]) -> Outputs:
         """Embed what is new, then ask for scores of all. Raises `StageUnavailable`.
 

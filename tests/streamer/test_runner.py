@@ -114,6 +114,39 @@ async def test_what_waits_is_processed_together_and_the_next_while_it_is_sent() 
     assert producer.sent == [[b"1"], [b"2", b"3", b"4", b"5"]]
 
 
+async def test_a_paced_stage_shares_its_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes too soon after a call began waits for the rest of the time; after a pause nothing does."""
+    clock, slept = [100.0], []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(round(seconds, 3))
+        clock[0] += seconds
+        await runner.take([delivery(3)])  # comes while the second waits
+
+    class Slow(Stage):
+        pace_s = 0.5
+
+    calls: list[int] = []
+
+    def process(batches: Sequence[Batch]) -> Outputs:
+        calls.append(len(batches))
+        clock[0] += 0.2
+        return Outputs()
+
+    runner = runner_of(Slow(process), FakeProducer())
+    monkeypatch.setattr("streamer.runner.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("streamer.runner.asyncio.sleep", sleep)
+    async with at_work(runner):
+        await runner.take([delivery(1)])
+        await runner.drain(5)
+        await runner.take([delivery(2)])
+        await runner.drain(5)
+        clock[0] += 0.3
+        await runner.take([delivery(4)])
+        await runner.drain(5)
+    assert (calls, slept) == ([1, 2, 1], [0.3])
+
+
 async def test_one_call_gets_no_more_than_a_poll_may_bring() -> None:
     calls: list[int] = []
 
