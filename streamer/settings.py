@@ -312,8 +312,9 @@ class Settings(BaseSettings):
     cache_mb: int = Field(default=256, ge=1)
     """Memory for what `score` keeps at hand of users and audiences, in MB; the rest is read from Redis."""
     pace_ms: int = Field(default=25, ge=0, le=10_000)
-    """Tweets that come within so many milliseconds are embedded together; after a pause none waits. On 2 cores
-    at a quarter of the capacity, 25 halve the latency: else every few tweets pay for requests of their own."""
+    """Tweets that come within so many milliseconds are embedded together; after a pause none waits. On 2
+    cores at a quarter of the capacity, 25 halve the latency: else every few tweets pay for requests of their
+    own."""
     http: HttpSettings = HttpSettings()
     watchdog: WatchdogSettings = WatchdogSettings()
     stages: Annotated[tuple[str, ...], NoDecode] = ()
