@@ -72,34 +72,36 @@ class PredictionEncoder:
         rank = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
         return np.sort(order[rank < k])
 
+    def prefixes(self, tweets: Sequence[ScoredTweet], scored_at: int) -> Texts:
+        """What all pair records of each tweet share."""
+        return texts(
+            [
+                (
+                    f'{{"tweet_id":{_text(t.tweet_id)},"author_id":{_text(t.author_id)},'
+                    f'"model":"{self._fingerprint}","created_at":{t.created_at},"scored_at":{scored_at},'
+                    f'"id":"{_inside(t.tweet_id)}:'
+                ).encode()
+                for t in tweets
+            ]
+        )
+
     def pairs(
         self,
-        tweets: Sequence[ScoredTweet],
+        prefixes: Texts,
         tweet_index: NDArray[np.intp],
         probabilities: NDArray[np.float32],
         keys: Texts,
         user_parts: Texts,
         slots: NDArray[np.intp],
-        scored_at: int,
         batch_bytes: int,
     ) -> list[tuple[memoryview, int]]:
-        """A record (`Prediction`) for each pair i of `tweets[tweet_index[i]]` and user `slots[i]`.
+        """A record (`Prediction`) for each pair i of tweet `tweet_index[i]` and user `slots[i]`.
 
-        `keys` are user ids and `user_parts` what `user_part` made of them; `probabilities` are [n, heads] in
-        the model's order. As bodies of batches: see `pair_writer.write`.
+        `prefixes` are those of the tweets, `keys` user ids and `user_parts` what `user_part` made of them;
+        `probabilities` are [n, heads] in the model's order. As bodies of batches: see `pair_writer.write`.
         """
-        prefixes = [
-            (
-                f'{{"tweet_id":{_text(t.tweet_id)},"author_id":{_text(t.author_id)},'
-                f'"model":"{self._fingerprint}","created_at":{t.created_at},"scored_at":{scored_at},'
-                f'"id":"{_inside(t.tweet_id)}:'
-            ).encode()
-            for t in tweets
-        ]
         ordered = probabilities[:, self._order]
-        return write(
-            texts(prefixes), keys, user_parts, self._labels, tweet_index, slots, ordered, batch_bytes
-        )
+        return write(prefixes, keys, user_parts, self._labels, tweet_index, slots, ordered, batch_bytes)
 
     def columns(
         self,

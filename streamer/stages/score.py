@@ -309,10 +309,17 @@ class ScoreStage(BackedStage):
     def _score(self, chunk: Sequence[int], part: _Part) -> Iterator[Group | Block]:
         units, matrix = [part.units[i] for i in chunk], self._matrix
         pairs = load_pairs(units, self.backend.stores, self._audiences, matrix, self.shards)
-        vectors = np.stack([unit.tweet.vector for unit in units])
-        terms = np.stack([unit.tweet.terms for unit in units])
+        # A tweet has a unit in every shard.
+        places: dict[str, int] = {}
+        place_of = np.array([places.setdefault(unit.tweet_id, len(places)) for unit in units])
+        distinct = list({unit.tweet_id: unit.tweet for unit in units}.values())
         probabilities = self.backend.model.score(
-            vectors, terms, pairs.unit, matrix.rows, pairs.slots, pairs.features
+            np.stack([tweet.vector for tweet in distinct]),
+            np.stack([tweet.terms for tweet in distinct]),
+            place_of[pairs.unit],
+            matrix.rows,
+            pairs.slots,
+            pairs.features,
         )
         finite = np.isfinite(probabilities).all(axis=1)
         if not finite.all():
@@ -323,6 +330,7 @@ class ScoreStage(BackedStage):
         tweets = [ScoredTweet(unit.tweet_id, unit.tweet.author_id, unit.tweet.created_at) for unit in units]
         shards = matrix.shards[pairs.slots]
         scored_at = int(time.time() * 1000)
+        prefixes = self._encoder.prefixes(tweets, scored_at)
         for shard in np.unique(shards).tolist():
             here = np.flatnonzero((shards == shard) & finite)
             here = here[self._encoder.selected(pairs.unit[here], probabilities[here])]
@@ -333,7 +341,7 @@ class ScoreStage(BackedStage):
                     matrix.parts.texts,
                     self.settings.kafka.max_send_batch_bytes,
                 )
-                bodies = self._encoder.pairs(tweets, unit, chances, keys, parts, slots, scored_at, limit)
+                bodies = self._encoder.pairs(prefixes, unit, chances, keys, parts, slots, limit)
                 for body, count in bodies:
                     yield Block("predictions", shard, body, count, scored_at)
             else:

@@ -46,13 +46,12 @@ def pairs(
 ) -> list[bytes]:
     """The values of the pairs' records, whose keys are the users' ids."""
     bodies = made.pairs(
-        tweets,
+        made.prefixes(tweets, scored_at),
         np.array(index, np.intp),
         np.asarray(values, np.float32),
         texts([user.encode() for user, _ in users]),
         texts([made.user_part(*user) for user in users]),
         np.arange(len(users)),
-        scored_at,
         1_000,
     )
     records = [record for body, count in bodies for record in read(Block("", 0, body, count, scored_at))]
