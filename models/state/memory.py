@@ -73,6 +73,21 @@ class MemoryUserVectors:
         self._vectors.update(vectors)
 
 
+class MemoryTastes:
+    """See `TasteStore`."""
+
+    def __init__(self) -> None:
+        self._tastes: dict[str, bytes] = {}
+
+    def get_many(self, user_ids: Sequence[str]) -> list[bytes | None]:
+        """See `TasteStore.get_many`."""
+        return [self._tastes.get(user_id) for user_id in user_ids]
+
+    def put_many(self, tastes: Mapping[str, bytes]) -> None:
+        """See `TasteStore.put_many`."""
+        self._tastes.update(tastes)
+
+
 class MemoryAudiences:
     """See `AudienceStore`."""
 
@@ -161,6 +176,7 @@ def memory_stores() -> Stores:
         MemoryTweets(),
         MemoryUsers(),
         MemoryUserVectors(),
+        MemoryTastes(),
         MemoryAudiences(),
         MemoryAffinities(),
         MemoryAuthors(),
