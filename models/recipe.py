@@ -267,6 +267,13 @@ class TrainingConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     held_out: Annotated[
         Rate, Meta(description="The last share of exposures, for stopping and calibration.")
     ] = 0.1
+    taste_part: Annotated[
+        Rate,
+        Meta(
+            description="The first share of exposures: engagements up to there teach tastes, which readers "
+            "have from there on."
+        ),
+    ] = 0.4
     refit: Annotated[
         int,
         Meta(
