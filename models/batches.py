@@ -18,6 +18,7 @@ from models.histories import depth, histories, reader_terms
 from models.network import Network
 from models.text.bank import Bank, TermTable
 from models.text.coverage import HISTORY_TERMS, asked, coverage, sketch
+from models.text.likeness import codes, likeness
 
 
 class Targets(NamedTuple):
@@ -39,15 +40,25 @@ class Judged(NamedTuple):
 
 
 def pair_inputs(dataset: Dataset, terms: TermTable, exposures: NDArray[np.void]) -> NDArray[np.float32]:
-    """What the ranker knows of EXPOSURE rows [n] beside vectors: `pair_features` and `coverage` [n, e]."""
+    """What the ranker knows of EXPOSURE rows [n] beside vectors [n, e]: `pair_features`, `coverage`, and
+    `likeness`.
+    """
     users, user_of = np.unique(exposures["user"], return_inverse=True)
     tweets, tweet_of = np.unique(exposures["tweet"], return_inverse=True)
     readers = dataset.users[users]
     m = depth(readers["snapshot"], terms.history)
     items = terms.rows[readers["rows"][:, :m], :HISTORY_TERMS]
     sketches = sketch(reader_terms(readers["snapshot"], items))
-    covered = coverage(asked(terms.rows[tweets], terms.weights), tweet_of, sketches, user_of)
-    return np.concatenate([exposures["features"], covered], axis=1)
+    asks = asked(terms.rows[tweets], terms.weights, terms.tastes)
+    leanings = codes(terms.tastes.leanings(terms.readers[users]))
+    return np.concatenate(
+        [
+            exposures["features"],
+            coverage(asks, tweet_of, sketches, user_of),
+            likeness(asks.tastes, tweet_of, leanings, user_of),
+        ],
+        axis=1,
+    )
 
 
 def judge(
@@ -74,7 +85,8 @@ def judge(
     slots = np.zeros(rows.shape, np.int64)
     slots[known] = places[len(shown) :]
     items = vectors[tensor(slots)] * tensor(known).unsqueeze(-1)
-    people = network.users(histories(readers["snapshot"], items, known))
+    leanings = terms.tastes.features(terms.readers[users])
+    people = network.users(histories(readers["snapshot"], items, known, leanings))
     features = tensor(pair_inputs(dataset, terms, exposures))
     logits = network.pairs(people, tensor(user_of), vectors, tensor(places[: len(shown)]), features)
     return Judged(logits, people.loss)

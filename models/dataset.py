@@ -29,7 +29,12 @@ TWEET: Final = np.dtype(
     [("author", "<u4"), ("created_at", "<i8"), ("features", "<f4", (len(TWEET_FEATURES),))]
 )
 #: A user as somebody's exposure found it; `rows` are the items' rows among the tweets, -1 where unknown.
-USER: Final = np.dtype([("snapshot", SNAPSHOT), ("rows", "<i4", (HISTORY,))])
+#: `reader` is his or her short key, `engaged` how many rows of that table were there by then, of all readers.
+USER: Final = np.dtype(
+    [("snapshot", SNAPSHOT), ("rows", "<i4", (HISTORY,)), ("reader", "<u4"), ("engaged", "<u8")]
+)
+#: An engagement with a known tweet that was news, in the order in which they came.
+ENGAGED: Final = np.dtype([("reader", "<u4"), ("tweet", "<u4"), ("at", "<u4"), ("action", "u1")])
 #: One exposure: rows of the user and the tweet, labels in the order of HEADS, `pair_features`.
 EXPOSURE: Final = np.dtype(
     [
@@ -47,6 +52,7 @@ READER: Final = np.dtype("<u4")
 _TABLES: Final[dict[str, np.dtype[Any]]] = {
     "tweets": TWEET,
     "users": USER,
+    "engaged": ENGAGED,
     "exposures": EXPOSURE,
     "readers": READER,
 }
@@ -121,12 +127,15 @@ def finished(folder: Path) -> bool:
 
 
 class Dataset:
-    """`tweets` TWEET [t], `users` USER [u], `exposures` EXPOSURE [n] by `shown_at`: read-only memory maps."""
+    """`tweets` TWEET [t], `users` USER [u], `engaged` ENGAGED [g], `exposures` EXPOSURE [n] by `shown_at`:
+    read-only memory maps.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.info: dict[str, Any] = msgspec.json.decode((folder / "info.json").read_bytes())
         self.tweets = _table(folder, "tweets")
         self.users = _table(folder, "users")
+        self.engaged = _table(folder, "engaged")
         self.exposures = _table(folder, "exposures")
         self._texts = pa.ipc.open_file(pa.memory_map(str(folder / "texts.arrow"))).read_all()
         self._folder = folder
@@ -147,8 +156,10 @@ class Dataset:
         pairs = zip(part["text"].to_pylist(), part["tokens"].to_pylist(), strict=True)
         return [tokens if text is None else text for text, tokens in pairs]
 
-    def tweets_in_use(self, history: int = HISTORY) -> NDArray[np.int64]:
-        """Rows, ascending, of tweets that an exposure shows or a history has among its `history` newest."""
+    def tweets_in_use(self, history: int = HISTORY, *, engaged: bool = False) -> NDArray[np.int64]:
+        """Rows, ascending, of tweets that an exposure shows or a history has among its `history` newest, or
+        that anybody ever `engaged` with.
+        """
         used, readers = np.zeros(len(self.tweets), np.bool_), np.zeros(len(self.users), np.bool_)
         for start in range(0, len(self.exposures), 1 << 18):
             part = self.exposures[start : start + (1 << 18)]
@@ -157,6 +168,8 @@ class Dataset:
             part = self.users[start : start + (1 << 16)]
             rows = part["rows"][readers[start : start + (1 << 16)], :history]
             used[rows[rows >= 0]] = True
+        if engaged:
+            used[self.engaged["tweet"]] = True
         return np.flatnonzero(used)
 
     def heads(self, of: slice = slice(None)) -> list[str]:

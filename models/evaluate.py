@@ -131,7 +131,9 @@ def evaluate_dataset(
     place = np.full(len(dataset.tweets) + 1, -1, np.int64)  # the last for row -1, a tweet nobody knows
     place[used] = np.arange(len(used))
     vectors = np.zeros((len(used), model.dimensions), np.float16)
-    terms = TermTable.of(dataset, model.tokens, model.term_weights, model.history).rows
+    with tempfile.TemporaryDirectory(prefix="tastes-") as folder:  # mapped until this returns
+        table = TermTable.of(dataset, model.tokens, model.bundle.network, Path(folder) / "tastes.bin")
+    terms = table.rows
     phase = Phase(progress, "embed", len(used), "tweets")
     for start in range(0, len(used), _TEXTS):
         rows = used[start : start + _TEXTS]
@@ -150,7 +152,11 @@ def evaluate_dataset(
         m = depth(readers["snapshot"], model.history)
         items = readers["rows"][:, :m]
         records = model.user_records(
-            readers["snapshot"], vectors[place[items]], items >= 0, terms[items, :HISTORY_TERMS]
+            readers["snapshot"],
+            vectors[place[items]],
+            items >= 0,
+            terms[items, :HISTORY_TERMS],
+            table.readers[users],
         )
         rows_ = model.user_rows(len(users))
         rows_.set(np.arange(len(users)), records, np.zeros(len(users), np.uint32))

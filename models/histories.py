@@ -47,8 +47,12 @@ def reader_terms(users: NDArray[np.void], terms: NDArray[np.uint16]) -> NDArray[
     return terms * here[:, :, None]
 
 
-def histories(users: NDArray[np.void], vectors: torch.Tensor, known: NDArray[np.bool_]) -> Histories:
-    """SNAPSHOT [n], tweet vectors [n, m, d] of the first m items, and whether each is known, bool [n, m]."""
+def histories(
+    users: NDArray[np.void], vectors: torch.Tensor, known: NDArray[np.bool_], tastes: NDArray[np.float32]
+) -> Histories:
+    """SNAPSHOT [n], tweet vectors [n, m, d] of the first m items, whether each is known, bool [n, m], and
+    `Tastes.features` [n, t].
+    """
     m = known.shape[1]
     items = users["items"][:, :m]
     here = np.arange(m) < users["count"][:, None]
@@ -66,4 +70,5 @@ def histories(users: NDArray[np.void], vectors: torch.Tensor, known: NDArray[np.
         ages=tensor(np.where(here, at[:, :1] - at, 0)),
         profile=tensor(profile_features(users["stats"])),
         words=tensor(users["stats"]["words"].astype(np.int64)),
+        tastes=tensor(tastes),
     )

@@ -16,6 +16,7 @@ from models.features import profile_features
 from models.ranker import Ranker
 from models.recipe import ModelConfig
 from models.text.encoders import build_text
+from models.text.tastes import Tastes, no_tastes
 from models.text.terms import BUCKETS
 from models.tweet_tower import TweetTower
 from models.users.base import Histories, UserVectors
@@ -32,10 +33,22 @@ class Network(nn.Module):
         self.config, self.heads = config, heads
         self.text = build_text(config.text, vocabulary, architecture)
         self.tweet = TweetTower(config.tweet, self.text.width)
-        self.user = build_user(config.user, config.tweet.dimensions, config.tweet.author_width)
+        self.user = build_user(config.user, config.tweet.dimensions, config.tweet.author_width, config.tastes)
         self.term_weights: Tensor  # of `models.text.terms`
         self.register_buffer("term_weights", torch.zeros(BUCKETS))
+        for name, values in no_tastes(config.tastes)._asdict().items():
+            self.register_buffer(f"taste_{name}", torch.from_numpy(values))
         self.ranker = Ranker(config, heads)
+
+    @property
+    def tastes(self) -> Tastes:
+        """What tweets' and readers' tastes are made of."""
+        return Tastes(*(self.get_buffer(f"taste_{name}").cpu().numpy() for name in Tastes._fields))
+
+    def learn(self, tastes: Tastes) -> None:
+        """Put in what `learn_tastes` found."""
+        for name, values in tastes._asdict().items():
+            self.get_buffer(f"taste_{name}").copy_(torch.from_numpy(values))
 
     def users(self, histories: Histories) -> UserVectors:
         """User vectors of a batch of histories."""
@@ -46,7 +59,7 @@ class Network(nn.Module):
     def pairs(
         self, users: UserVectors, user: Tensor, tweets: Tensor, tweet: Tensor, features: Tensor
     ) -> Tensor:
-        """Logits [n, heads] of pairs (user[i], tweet[i]) with `pair_features` and `coverage` [n, e]."""
+        """Logits [n, heads] of pairs (user[i], tweet[i]) with `models.batches.pair_inputs` [n, e]."""
         side = self.ranker.tweet(tweets)
         side = type(side)(*(part[tweet] for part in side))
         projected = self.ranker.user(users.vector)

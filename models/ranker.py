@@ -18,6 +18,7 @@ from models.features import PAIR_FEATURES
 from models.piecewise import PiecewiseLinear
 from models.recipe import ModelConfig
 from models.text.coverage import COVERAGE
+from models.text.likeness import LIKENESS
 
 #: Similarities to a user's interests that join the pair features: largest, mean, and what lies between,
 #: the power mean of order 4 of those above 0.
@@ -39,7 +40,7 @@ class Ranker(nn.Module):
         super().__init__()
         config, dimensions = model.ranker, model.tweet.dimensions
         width = config.hidden
-        self.features = PiecewiseLinear(len(PAIR_FEATURES) + len(COVERAGE))
+        self.features = PiecewiseLinear(len(PAIR_FEATURES) + len(COVERAGE) + len(LIKENESS))
         self.a = nn.Linear(dimensions, width)
         self.b = nn.Linear(dimensions, width, bias=False)
         self.c = nn.Linear(dimensions, width, bias=False)
@@ -75,7 +76,7 @@ class Ranker(nn.Module):
     ) -> Tensor:
         """Logits [n, heads] of pairs: the readers' `A·u`, u, interests, filled; tweets' side; features.
 
-        `features` are `pair_features` and then `coverage`.
+        `features` are `pair_features`, then `coverage`, then `likeness`.
         """
         close = self.similarities(interests, filled, tweet.query)
         e = torch.cat([self.features(features), close], dim=-1)

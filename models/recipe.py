@@ -193,6 +193,15 @@ class ModelConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
 
     text: Annotated[TextConfig, Meta(description="The text encoder, by `type`.")] = Bag()
     tweet: TweetConfig = TweetConfig()
+    taste: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=256,
+            description="Numbers that tell which words the same readers care for, and what each reader's "
+            "taste is kept in; 0: none.",
+        ),
+    ] = 32
     user: Annotated[UserConfig, Meta(description="The user encoder, by `type`.")] = Attention()
     ranker: RankerConfig = RankerConfig()
     source_vocabulary: Annotated[
@@ -204,6 +213,16 @@ class ModelConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
         """Raises ValueError, of which `Recipe.load` makes a RecipeError."""
         if isinstance(self.user, Anybody) and self.ranker.combine == "hadamard":
             raise ValueError("without a user there is no product of vectors: combine = 'concat' or 'both'")
+
+    @property
+    def tastes(self) -> int:
+        """`taste`, where words are read."""
+        return 0 if isinstance(self.text, NoText) else self.taste
+
+    @property
+    def remembers(self) -> bool:
+        """Whether readers have tastes."""
+        return bool(self.tastes) and self.user.history > 0
 
     @property
     def edges(self) -> bool:
@@ -248,6 +267,13 @@ class TrainingConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     held_out: Annotated[
         Rate, Meta(description="The last share of exposures, for stopping and calibration.")
     ] = 0.1
+    taste_part: Annotated[
+        Rate,
+        Meta(
+            description="The first share of exposures: engagements up to there teach tastes, which readers "
+            "have from there on."
+        ),
+    ] = 0.4
     refit: Annotated[
         int,
         Meta(

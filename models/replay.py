@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,12 +16,13 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.dataset import EXPOSURE, READER, TWEET, UNKNOWN, USER, Dataset, DatasetWriter, finished
+from models.dataset import ENGAGED, EXPOSURE, READER, TWEET, UNKNOWN, USER, Dataset, DatasetWriter, finished
 from models.events import HEADS, Engagement, Follow, Profile, Tweet, User
 from models.features import pair_features, tweet_features
 from models.histories import snapshots
 from models.log import EventLog, Table
 from models.progress import Phase, Progress, silent
+from models.state.decay import ACTION_INDEX
 from models.state.keys import id_key, short_key
 from models.state.memory import memory_stores
 from models.state.stores import AUTHOR_FIELDS, Pair
@@ -106,7 +107,7 @@ class _Replay:
         #: Users as written, and who is in authors' histories how often: both until they change.
         self._users: dict[str, _KnownUser] = {}
         self._readers: dict[str, dict[int, int]] = {}
-        self._user_count = self._tweet_count = 0
+        self._user_count = self._tweet_count = self._engaged_count = 0
         self._engagements: list[Engagement] = []
         self._engaged: set[str] = set()
         self._tweets: list[tuple[Tweet, Profile | None, NDArray[np.float64]]] = []
@@ -137,10 +138,21 @@ class _Replay:
 
     def _apply(self) -> None:
         if self._engagements:
-            for user_id in apply_engagements(self._stores, self._engagements, one_shard):
+            states, news = apply_engagements(self._stores, self._engagements, one_shard)
+            for user_id in states:
                 self._users.pop(user_id, None)
                 self._readers.pop(user_id, None)
+            self._remember(news)
             self._engagements, self._engaged = [], set()
+
+    def _remember(self, news: Sequence[tuple[Engagement, TweetRecord]]) -> None:
+        out = np.zeros(len(news), ENGAGED)
+        for i, (event, _) in enumerate(news):
+            action = ACTION_INDEX[event.action]
+            row = self._rows[id_key(event.tweet_id)]
+            out[i] = short_key(event.user_id), row, event.at // 1000, action
+        self._writer.add("engaged", out)
+        self._engaged_count += len(out)
 
     def _publish(self, tweet: Tweet) -> None:
         if tweet.author_id in self._engaged:
@@ -204,6 +216,7 @@ class _Replay:
             count = int(out["snapshot"]["count"][0])
             out["rows"][0] = -1
             out["rows"][0, :count] = [self._rows.get(key, -1) for key in keys[:count]]
+            out["reader"], out["engaged"] = short_key(user_id), self._engaged_count
             self._new_users.append(out)
             habits = habits_of(out["snapshot"]["stats"])
             user = self._users[user_id] = _KnownUser(self._user_count, habits, cold=state is None)

@@ -21,11 +21,13 @@ from models.network import pick_device
 from models.rounding import INTEREST, VECTOR, pack
 from models.scorer import UserRows, make_scorer
 from models.state.keys import short_key
+from models.state.taste import decode as decode_tastes
 from models.state.tweet import TweetRecord
 from models.state.user import HISTORY, UserState
 from models.state.vector import habits_of, vector_dtype
 from models.text.coverage import HISTORY_TERMS, asked, sketch
 from models.text.encode import encode_texts
+from models.text.likeness import codes
 from models.text.numerics import Numerics, with_numerics
 from models.text.terms import Terms, terms_of
 from models.text.tokens import Tokens
@@ -45,8 +47,13 @@ class ServingModel:
         self.dimensions = bundle.config.model.tweet.dimensions
         user = bundle.config.model.user
         self.history = user.history
-        self.user_dtype = vector_dtype(self.dimensions, user.interests, user.interest_width)
+        self.tastes = bundle.network.tastes
+        self.user_dtype = vector_dtype(
+            self.dimensions, user.interests, user.interest_width, len(self.tastes.center)
+        )
         self.term_weights = bundle.network.term_weights.cpu().numpy()
+        #: Numbers of a reader's taste, 0 where the model keeps none.
+        self.taste_width = len(self.tastes.center) if bundle.config.model.remembers else 0
         self._scorer = make_scorer(bundle.network, self.device)
         self.cold: NDArray[np.void] = self.user_vectors([UserState()], {})
 
@@ -117,9 +124,14 @@ class ServingModel:
         return out
 
     def user_vectors(
-        self, states: Sequence[UserState], tweets: Mapping[int, TweetRecord]
+        self,
+        states: Sequence[UserState],
+        tweets: Mapping[int, TweetRecord],
+        tastes: Sequence[bytes | None] | None = None,
     ) -> NDArray[np.void]:
-        """Records [n] of `user_dtype`. Items whose tweet is missing or lacks a vector are left out."""
+        """Records [n] of `user_dtype`. Items whose tweet is missing or lacks a vector are left out; `tastes`
+        are packed, as stored.
+        """
         users = snapshots(states)
         m = depth(users, self.history)
         vectors = np.zeros((len(states), m, self.dimensions), np.float16)
@@ -130,22 +142,30 @@ class ServingModel:
             if record is not None and len(record.vector):
                 vectors[i, j], known[i, j] = record.vector, True
                 terms[i, j] = record.terms[:HISTORY_TERMS]
-        return self.user_records(users, vectors, known, terms)
+        remembered = decode_tastes(tastes or [None] * len(states), len(self.tastes.center))
+        return self.user_records(users, vectors, known, terms, remembered)
 
     def user_records(
-        self, users: NDArray[np.void], vectors: NDArray[np.float16], known: NDArray[np.bool_], terms: Terms
+        self,
+        users: NDArray[np.void],
+        vectors: NDArray[np.float16],
+        known: NDArray[np.bool_],
+        terms: Terms,
+        tastes: NDArray[np.void],
     ) -> NDArray[np.void]:
-        """The same of SNAPSHOT [n] with item vectors [n, m, d], whether each is known [n, m], and the items'
-        terms [n, m, HISTORY_TERMS].
+        """The same of SNAPSHOT [n] with item vectors [n, m, d], whether each is known [n, m], the items'
+        terms [n, m, HISTORY_TERMS], and tastes [n].
         """
         with torch.inference_mode():
-            batch = histories(users, self.tensor(vectors.astype(np.float32)), known)
+            items = self.tensor(vectors.astype(np.float32))
+            batch = histories(users, items, known, self.tastes.features(tastes))
             result = self.bundle.network.users(batch)
         out = np.zeros(len(users), self.user_dtype)
         out["habits"] = habits_of(users["stats"])
         out["vector"] = VECTOR.codes(result.vector)
         out["interests"] = pack(INTEREST.codes(result.interests))
         out["filled"] = result.filled.cpu().numpy()
+        out["leaning"] = codes(self.tastes.leanings(tastes))
         out["sketch"] = sketch(reader_terms(users, terms))
         return out
 
@@ -168,7 +188,7 @@ class ServingModel:
         """
         logits = self._scorer.logits(
             np.asarray(tweets, np.float32),
-            asked(terms, self.term_weights),
+            asked(terms, self.term_weights, self.tastes),
             tweet_index,
             rows,
             slots,

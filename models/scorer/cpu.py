@@ -19,6 +19,7 @@ from models.scorer.kernel import Kernel, Sizes, Tweets, Users, Weights, kernel
 from models.scorer.rows import UserRows
 from models.state.vector import HABITS, SKETCH
 from models.text.coverage import Asked
+from models.text.likeness import lengths
 
 Floats = NDArray[np.float32]
 #: Pairs that are worth a thread of their own: about 1.5 ms.
@@ -31,7 +32,7 @@ class CpuRows:
     def __init__(self, capacity: int, ranker: Ranker, sizes: Sizes, base: Tensor) -> None:
         self.habits = np.zeros(capacity, HABITS)
         self.keys = np.zeros(capacity, np.uint32)
-        self._bytes = np.zeros((capacity, sizes.d + sizes.w * sizes.k + SKETCH + 1), np.uint8)
+        self._bytes = np.zeros((capacity, sizes.d + sizes.w * sizes.k + sizes.t + SKETCH + 1), np.uint8)
         self._projected = np.zeros((capacity, sizes.h), np.float32)
         self._ranker, self._sizes, self._base = ranker, sizes, base
 
@@ -51,7 +52,13 @@ class CpuRows:
         with torch.inference_mode():
             self._projected[slots] = (self._ranker.user(vectors) + self._base).numpy()
         interests = unpack(records["interests"]).transpose(0, 2, 1).reshape(len(records), -1)
-        parts = [records["vector"], interests, records["sketch"], records["filled"][:, None]]
+        parts = [
+            records["vector"],
+            interests,
+            records["leaning"],
+            records["sketch"],
+            records["filled"][:, None],
+        ]
         self._bytes[slots] = np.concatenate([part.view(np.uint8) for part in parts], axis=1)
         self.habits[slots] = records["habits"]
         self.keys[slots] = keys
@@ -79,7 +86,8 @@ class CpuScorer:
         self._start = start
         k, w = network.config.user.interests, ranker.query.out_features
         d, h, last = ranker.c.in_features, ranker.c.out_features, ranker.middle.out_features
-        self._sizes = Sizes(d, h, last, k, w, given, len(low), ranker.heads.out_features)
+        t = len(network.tastes.center)
+        self._sizes = Sizes(d, h, last, k, w, t, given, len(low), ranker.heads.out_features)
         self._kernel: Kernel = kernel(self._sizes)
         self._threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self._threads, "score")
@@ -102,7 +110,7 @@ class CpuScorer:
         with torch.inference_mode():
             side = self._ranker.tweet(torch.from_numpy(tweets))
         query = side.query.numpy() * np.float32(INTEREST.step)
-        columns = Tweets(side.vector.numpy(), side.projected.numpy(), query, *asked)
+        columns = Tweets(side.vector.numpy(), side.projected.numpy(), query, *asked, lengths(asked.tastes))
         out = np.empty((len(slots), self._sizes.heads), np.float32)
         features = np.ascontiguousarray(features, np.float32)
         users = rows.users

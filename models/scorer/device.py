@@ -13,6 +13,7 @@ from models.rounding import INTEREST, VECTOR, unpack
 from models.scorer.rows import UserRows
 from models.state.vector import HABITS, SKETCH
 from models.text.coverage import Asked, coverage
+from models.text.likeness import likeness
 
 #: Pairs at once: the gathered interests of 65,536 take 128 MB as float32.
 _CHUNK: Final = 65_536
@@ -34,6 +35,7 @@ class DeviceRows:
         self.interests = torch.zeros(capacity, k, w, dtype=torch.int8, device=device)
         self.filled = torch.zeros(capacity, dtype=torch.int64, device=device)
         self.sketches = np.zeros((capacity, SKETCH), np.uint8)
+        self.leanings = np.zeros((capacity, len(network.tastes.center)), np.int8)
         self.habits = np.zeros(capacity, HABITS)
         self.keys = np.zeros(capacity, np.uint32)
         self._ranker = ranker
@@ -42,7 +44,7 @@ class DeviceRows:
     def row_bytes(self) -> int:
         """Memory that a user takes."""
         there = (self.projected, self.vectors, self.interests, self.filled)
-        here = (self.sketches, self.habits, self.keys)
+        here = (self.sketches, self.leanings, self.habits, self.keys)
         return sum(t[0].nbytes for t in there) + sum(a.strides[0] for a in here)
 
     def set(self, slots: NDArray[np.intp], records: NDArray[np.void], keys: NDArray[np.uint32]) -> None:
@@ -56,6 +58,7 @@ class DeviceRows:
         self.interests[at] = torch.from_numpy(unpack(records["interests"])).to(device)
         self.filled[at] = torch.from_numpy(records["filled"].astype(np.int64)).to(device)
         self.sketches[slots] = records["sketch"]
+        self.leanings[slots] = records["leaning"]
         self.habits[slots] = records["habits"]
         self.keys[slots] = keys
 
@@ -88,7 +91,8 @@ class DeviceScorer:
             for start in range(0, len(slots), _CHUNK):
                 part = slice(start, start + _CHUNK)
                 covered = coverage(asked, tweet[part], rows.sketches, slots[part])
-                inputs = torch.from_numpy(np.concatenate([features[part], covered], axis=1)).to(device)
+                like = likeness(asked.tastes, tweet[part], rows.leanings, slots[part])
+                inputs = torch.from_numpy(np.concatenate([features[part], covered, like], axis=1)).to(device)
                 of_tweet = torch.from_numpy(tweet[part]).to(device)
                 of_user = torch.from_numpy(slots[part]).to(device)
                 out[part] = ranker.pair(

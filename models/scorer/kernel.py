@@ -17,6 +17,7 @@ from models.compiled import compiled
 from models.piecewise import BINS
 from models.state.vector import SKETCH
 from models.text.coverage import covered
+from models.text.likeness import alike
 
 _SIXTH = np.float32(1 / 6)
 
@@ -45,7 +46,9 @@ class Weights(NamedTuple):
 
 
 class Tweets(NamedTuple):
-    """Vectors [t, d], `B·t` [t, h], queries [t, w] times the step of interests, and `coverage.Asked`."""
+    """Vectors [t, d], `B·t` [t, h], queries [t, w] times the step of interests, and `coverage.Asked`, and
+    the `lengths` [t] of its tastes.
+    """
 
     vector: Floats
     projected: Floats
@@ -53,13 +56,16 @@ class Tweets(NamedTuple):
     bits: NDArray[np.uint16]
     weights: Floats
     squares: Floats
+    tastes: Floats
+    lengths: Floats
 
 
 class Users(NamedTuple):
-    """Rows of users: `A·u` [n, h], and bytes [n, d + w·k + SKETCH + 1].
+    """Rows of users: `A·u` [n, h], and bytes [n, d + w·k + t + SKETCH + 1].
 
-    The bytes are vector codes, interest codes [w, k], the sketch and how many interests count: side by
-    side, since what a random row costs is the places in memory it is in rather than its length.
+    The bytes are vector codes, interest codes [w, k], the leaning's codes, the sketch and how many
+    interests count: side by side, since what a random row costs is the places in memory it is in rather
+    than its length.
     """
 
     projected: Floats
@@ -68,8 +74,9 @@ class Users(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """What the loops are compiled for: dimensions, hidden units, interests and their width, features given,
-    features in all, actions. Dimensions and hidden units are multiples of 4, the width of 2.
+    """What the loops are compiled for: dimensions, hidden units, interests and their width, numbers of a
+    leaning, features given, features in all, actions. Dimensions and hidden units are multiples of 4, the
+    width of 2.
     """
 
     d: int
@@ -77,6 +84,7 @@ class Sizes(NamedTuple):
     last: int
     k: int
     w: int
+    t: int
     given: int
     features: int
     heads: int
@@ -104,8 +112,8 @@ def add_product(left: Floats, right: Floats, out: Floats, m: int, n: int) -> Non
 @cache
 def kernel(sizes: Sizes) -> Kernel:
     """`pair_logits` for these sizes: with them known, sums stay in registers."""
-    d, h, last, k, w, given, inputs, heads = sizes
-    sketches = d + w * k
+    d, h, last, k, w, leaning, given, inputs, heads = sizes
+    sketches = d + w * k + leaning
     filled = sketches + SKETCH
 
     @compiled
@@ -123,7 +131,7 @@ def kernel(sizes: Sizes) -> Kernel:
         Hidden sizes and dimensions are multiples of 4. What is returned means nothing.
         """
         z, y, u = np.zeros((4, h), np.float32), np.zeros((4, last), np.float32), np.zeros((4, d), np.float32)
-        close, more = np.empty(k, np.float32), np.empty(4, np.float32)
+        close, more = np.empty(k, np.float32), np.empty(6, np.float32)
         sink = np.uint8(0)
         for start in range(0, len(tweet), 4):
             stop = min(start + 4, len(tweet))
@@ -142,6 +150,9 @@ def kernel(sizes: Sizes) -> Kernel:
 
                 more[0], more[1], more[2], more[3] = covered(
                     tweets.bits, tweets.weights, tweets.squares, t, users.bytes, s, sketches
+                )
+                more[4], more[5] = alike(
+                    tweets.tastes, tweets.lengths[t], t, users.codes, s, d + w * k, leaning
                 )
                 for f in range(inputs):
                     x = features[i, f] if f < given else more[f - given]

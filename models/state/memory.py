@@ -74,6 +74,21 @@ class MemoryUserVectors:
         self._vectors.update(vectors)
 
 
+class MemoryTastes:
+    """See `TasteStore`."""
+
+    def __init__(self) -> None:
+        self._tastes: dict[str, bytes] = {}
+
+    def get_many(self, user_ids: Sequence[str]) -> list[bytes | None]:
+        """See `TasteStore.get_many`."""
+        return [self._tastes.get(user_id) for user_id in user_ids]
+
+    def put_many(self, tastes: Mapping[str, bytes]) -> None:
+        """See `TasteStore.put_many`."""
+        self._tastes.update(tastes)
+
+
 class MemoryAudiences:
     """See `AudienceStore`."""
 
@@ -179,5 +194,13 @@ class MemoryIntake:
 def memory_stores() -> Stores:
     """A fresh set of empty stores."""
     tweets, users, authors = MemoryTweets(), MemoryUsers(), MemoryAuthors()
-    intake = MemoryIntake(tweets, users, authors)
-    return Stores(tweets, users, MemoryUserVectors(), MemoryAudiences(), MemoryAffinities(), authors, intake)
+    return Stores(
+        tweets,
+        users,
+        MemoryUserVectors(),
+        MemoryTastes(),
+        MemoryAudiences(),
+        MemoryAffinities(),
+        authors,
+        MemoryIntake(tweets, users, authors),
+    )

@@ -66,6 +66,16 @@ class UserVectorStore(Protocol):
         """Replace these, then tell those who cache them."""
 
 
+class TasteStore(Protocol):
+    """What readers' words are, as far as a model knows (`models.state.taste` packed), by user id."""
+
+    def get_many(self, user_ids: Sequence[str]) -> list[bytes | None]:
+        """Packed tastes in the order of `user_ids`."""
+
+    def put_many(self, tastes: Mapping[str, bytes]) -> None:
+        """Replace these."""
+
+
 class AudienceStore(Protocol):
     """Followers of an author with the bits FOLLOWS and FOLLOWED_BACK."""
 
@@ -147,6 +157,7 @@ class Stores:
     tweets: TweetStore
     users: UserStore
     vectors: UserVectorStore
+    tastes: TasteStore
     audiences: AudienceStore
     affinities: AffinityStore
     authors: AuthorStore

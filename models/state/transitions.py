@@ -7,9 +7,13 @@ applies the events in order, and writes each changed record once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from models.events import Engagement, Follow, User
-from models.state import affinity
+from models.state import affinity, taste
 from models.state.authors import increment
 from models.state.decay import ACTION_INDEX
 from models.state.keys import id_key, short_key
@@ -19,6 +23,17 @@ from models.state.user import UserState
 
 #: Which shard of an author's audience a user belongs to.
 ShardOf = Callable[[str], int]
+
+
+#: Vectors [n, w] of tweets' terms [n, TERMS], by the model whose tastes are kept.
+TastesOf = Callable[[NDArray[np.uint16]], NDArray[np.float32]]
+
+
+class Applied(NamedTuple):
+    """All the users' states, by user id, and the engagements that were news, with tweets that are known."""
+
+    states: dict[str, UserState]
+    news: list[tuple[Engagement, TweetRecord]]
 
 
 def one_shard(_user_id: str) -> int:
@@ -60,15 +75,13 @@ def clear_profiles(stores: Stores, user_ids: Iterable[str]) -> dict[str, UserSta
     return states
 
 
-def apply_engagements(
-    stores: Stores, engagements: Sequence[Engagement], shard_of: ShardOf
-) -> dict[str, UserState]:
-    """Engagements into histories, affinities and author counts; returns all these users' states, by user id.
+def apply_engagements(stores: Stores, engagements: Sequence[Engagement], shard_of: ShardOf) -> Applied:
+    """Engagements into histories, affinities and author counts.
 
-    Also the states that did not change: whoever applied a batch first may have died before computing the
-    users' vectors. Affinities are written before histories: a batch that is delivered again after a crash in
-    between is recognised by the affinity's own fingerprints, and one delivered again after it by the history.
-    An engagement with a tweet that was never seen enters the history without an author.
+    Returns also the states that did not change: whoever applied a batch first may have died before
+    computing the users' vectors. Affinities are written before histories: a batch that is delivered again
+    after a crash in between is recognised by the affinity's own fingerprints, and one delivered again after
+    it by the history. An engagement with a tweet that was never seen enters the history without an author.
     """
     keys = {e.tweet_id: id_key(e.tweet_id) for e in engagements}
     records = dict(zip(keys, stores.tweets.get_many(list(keys.values())), strict=True))
@@ -81,6 +94,7 @@ def apply_engagements(
     known = stores.affinities.get_many(list(pairs.values()))
     affinities = {pair: known[i : i + 1] for i, pair in enumerate(pairs.values())}
     received: list[tuple[str, str, float]] = []
+    news: list[tuple[Engagement, TweetRecord]] = []
     changed: dict[str, UserState] = {}
     for e in engagements:
         at, record = e.at // 1000, records[e.tweet_id]
@@ -89,6 +103,7 @@ def apply_engagements(
             continue
         changed[e.user_id] = states[e.user_id]
         if record:
+            news.append((e, record))
             pair = pairs[e.user_id, record.author_id]
             mark = hash((keys[e.tweet_id], ACTION_INDEX[e.action]))
             if affinity.engaged(affinities[pair], e.action, at, mark):
@@ -97,7 +112,26 @@ def apply_engagements(
     stores.authors.add(received)
     stores.tweets.keep([keys[e.tweet_id] for e in engagements if e.action != "impression"])
     stores.users.put_many(changed)
-    return states
+    return Applied(states, news)
+
+
+def apply_tastes(
+    stores: Stores, news: Sequence[tuple[Engagement, TweetRecord]], width: int, tastes_of: TastesOf
+) -> None:
+    """What `apply_engagements` found to be news, into the users' tastes of `width` numbers.
+
+    Not idempotent, and done after histories are written: whoever dies in between loses a batch among the
+    hundreds of engagements that a taste is made of.
+    """
+    if not news or not width:
+        return
+    users = list(dict.fromkeys(e.user_id for e, _ in news))
+    known = taste.decode(stores.tastes.get_many(users), width).copy()
+    rows = {user_id: known[i : i + 1] for i, user_id in enumerate(users)}
+    vectors = tastes_of(np.stack([record.terms for _, record in news]))
+    for (e, _), vector in zip(news, vectors, strict=True):
+        taste.remember(rows[e.user_id], vector, e.action, e.at // 1000)
+    stores.tastes.put_many({user_id: row.tobytes() for user_id, row in rows.items()})
 
 
 def put_tweets(stores: Stores, records: Mapping[int, TweetRecord]) -> list[bool]:

@@ -44,7 +44,7 @@ STATS: Final = np.dtype(
 
 #: Actions that enter the history. Impressions are only counted: they would push everything else out.
 _REMEMBERED: Final = frozenset({"retweet", "quote", "reply", "like", "hide"})
-_POSITIVE: Final = _REMEMBERED - {"hide"}
+POSITIVE: Final = _REMEMBERED - {"hide"}
 
 
 @dataclass(slots=True)
@@ -100,11 +100,11 @@ class UserState:
         row = self.stats[0]
         newest = int(row["newest"])
         burst = np.array([row["burst"]], np.float32)
-        bump(burst, 0, newest, at, FAST, weight=float(action in _POSITIVE))
+        bump(burst, 0, newest, at, FAST, weight=float(action in POSITIVE))
         row["burst"] = burst[0]
         bump(row["counts"], code, newest, at, SLOW)
         row["newest"] = max(newest, at)
-        if action in _POSITIVE:
+        if action in POSITIVE:
             row["last_positive"] = max(int(row["last_positive"]), at)
             row["total"] = int(row["total"]) + 1
         return True

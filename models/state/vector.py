@@ -15,7 +15,7 @@ from models.state.decay import ACTIONS
 from models.state.user import STATS
 
 #: Bytes of a sketch of a history's terms (`models.text.coverage`).
-SKETCH: Final = 328
+SKETCH: Final = 300
 #: The part of a user's state that a score needs afresh, because it depends on the time of the score.
 HABITS: Final = np.dtype(
     [
@@ -28,11 +28,13 @@ HABITS: Final = np.dtype(
 )
 
 
-def vector_dtype(dimensions: int, interests: int, width: int) -> np.dtype[np.void]:
+def vector_dtype(dimensions: int, interests: int, width: int, taste: int) -> np.dtype[np.void]:
     """The packed record: habits; the user vector and the `interests` interest vectors of `width` numbers, of
-    which `filled` count, as `models.rounding` codes; the sketch of the history's terms.
+    which `filled` count, as `models.rounding` codes; the leaning as `models.text.likeness` codes; the sketch
+    of the history's terms.
 
-    629 bytes for the default 64, 32 and 12: with its key, Redis then takes less than 800 a user.
+    633 bytes for the default 64, 32, 12 and 32: with its key, Redis then takes less than 800 a user. Above
+    634 bytes it would take 128 more.
     """
     return np.dtype(
         [
@@ -40,6 +42,7 @@ def vector_dtype(dimensions: int, interests: int, width: int) -> np.dtype[np.voi
             ("vector", "i1", (dimensions,)),
             ("interests", "u1", (interests, width // 2)),
             ("filled", "u1"),
+            ("leaning", "i1", (taste,)),
             ("sketch", "u1", (SKETCH,)),
         ]
     )

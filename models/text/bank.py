@@ -22,11 +22,14 @@ from torch import Tensor
 from models.dataset import Dataset
 from models.network import Network
 from models.progress import Phase, Progress
+from models.state.decay import ACTIONS
+from models.state.taste import remember, taste_dtype
 from models.state.tweet import TERMS
 from models.text.base import TextEncoder
 from models.text.cache import TextCache
 from models.text.encode import encode_rows, encode_texts
 from models.text.numerics import with_numerics
+from models.text.tastes import Tastes
 from models.text.terms import Terms, terms_of
 from models.text.tokens import Tokens
 
@@ -52,22 +55,68 @@ def texts_of(dataset: Dataset, tokens: Tokens, tweets: Rows) -> list[str]:
 class TermTable(NamedTuple):
     """`rows` uint16 [tweets + 1, TERMS] of a dataset's tweets; the last is for row -1, a tweet nobody knows.
 
-    `weights` are those of `models.text.terms`; of histories, the newest `history` tweets count.
+    `weights` are those of `models.text.terms`; of histories, the newest `history` tweets count. `readers` are
+    the tastes [users] of the dataset's users, made of vectors that `tastes` knows.
     """
 
     rows: Terms
     weights: NDArray[np.float32]
     history: int
+    tastes: Tastes
+    readers: NDArray[np.void]
 
     @classmethod
-    def of(cls, dataset: Dataset, tokens: Tokens, weights: NDArray[np.float32], history: int) -> TermTable:
-        """Terms of the tweets in use."""
-        rows = np.zeros((len(dataset.tweets) + 1, TERMS), np.uint16)
-        used = dataset.tweets_in_use(history)
-        for start in range(0, len(used), _CHUNK):
-            part = used[start : start + _CHUNK]
-            rows[part] = terms_of(texts_of(dataset, tokens, part), weights)
-        return cls(rows, weights, history)
+    def of(cls, dataset: Dataset, tokens: Tokens, network: Network, file: Path, since: int = 0) -> TermTable:
+        """Of the tweets in use, as a network sees them; `file` holds the readers' tastes.
+
+        Users as they were before `since` engagements had happened have none.
+        """
+        weights, tastes = network.term_weights.cpu().numpy(), network.tastes
+        history, remembers = network.config.user.history, network.config.remembers
+        rows = terms_in_use(dataset, tokens, weights, history, engaged=remembers)
+        readers = reader_tastes(dataset, rows, tastes, file, since if remembers else len(dataset.engaged) + 1)
+        return cls(rows, weights, history, tastes, readers)
+
+
+def terms_in_use(
+    dataset: Dataset, tokens: Tokens, weights: NDArray[np.float32], history: int, *, engaged: bool
+) -> Terms:
+    """Terms [tweets + 1, TERMS] of `Dataset.tweets_in_use`, 0 of the others."""
+    rows = np.zeros((len(dataset.tweets) + 1, TERMS), np.uint16)
+    used = dataset.tweets_in_use(history, engaged=engaged)
+    for start in range(0, len(used), _CHUNK):
+        part = used[start : start + _CHUNK]
+        rows[part] = terms_of(texts_of(dataset, tokens, part), weights)
+    return rows
+
+
+def reader_tastes(
+    dataset: Dataset, terms: Terms, tastes: Tastes, file: Path, since: int = 0
+) -> NDArray[np.void]:
+    """Tastes [users] of a dataset's users, each as it was when somebody's exposure found him or her; zeros of
+    those that it found before `since` engagements.
+    """
+    dtype = taste_dtype(len(tastes.center))
+    if not len(dataset.users) or dataset.users["engaged"][-1] < since:
+        return np.broadcast_to(np.zeros(1, dtype), len(dataset.users))
+    out = np.memmap(file, dtype, mode="w+", shape=(len(dataset.users),))
+    people: dict[int, NDArray[np.void]] = {}
+    done = 0
+    for start in range(0, len(out), _CHUNK):
+        users = dataset.users[start : start + _CHUNK]
+        ends = users["engaged"].tolist()
+        news = dataset.engaged[done : ends[-1]]
+        added = tastes.of_tweets(terms[news["tweet"]])
+        at, action, reader = news["at"].tolist(), news["action"].tolist(), news["reader"].tolist()
+        first = done
+        for i, (who, end) in enumerate(zip(users["reader"].tolist(), ends, strict=True), start=start):
+            for j in range(done - first, end - first):
+                taste = people.setdefault(reader[j], np.zeros(1, dtype))
+                remember(taste, added[j], ACTIONS[action[j]], at[j])
+            done = end
+            if who in people and end >= since:
+                out[i] = people[who][0]
+    return out
 
 
 class TokenTable:

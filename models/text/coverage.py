@@ -1,10 +1,10 @@
-"""How much of a tweet's telling words a reader's history has, from sketches of 328 bytes a reader.
+"""How much of a tweet's telling words a reader's history has, from sketches of 300 bytes a reader.
 
 A sketch is a Bloom filter (Bloom 1970) of the terms of the history, and a count-min sketch (Cormode and
 Muthukrishnan 2005) of how many tweets those are in that stand in more than one: 2 bits for 2, 3 or 4, and
-more. Both use two hashes. A full history of 32 tweets has some 180 terms; one in thirty unknown terms then
-passes for known. Knowing the terms exactly, in 2 kB, is worth half a point of RCE more on a real log, and the
-counts one point. Knows nothing of networks, nor of where terms come from.
+more. Both use two hashes. A full history of 32 tweets has some 180 terms; one in twenty-five unknown terms
+then passes for known. Knowing the terms exactly, in 2 kB, is worth half a point of RCE on a real log, and
+the counts one point. Knows nothing of networks, nor of where terms come from.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from models.compiled import compiled
 from models.state.vector import SKETCH
+from models.text.tastes import Tastes
 from models.text.terms import Terms
 
 #: Terms taken from each tweet of a history, the heaviest.
 HISTORY_TERMS: Final = 8
 #: Bytes of the filter; the counts take the others.
-_SEEN: Final = 224
+_SEEN: Final = 204
 #: log(1 + tweets) for each count: 1, 2, 3 or 4, more.
 _LOGS: Final = tuple(np.log1p(n).astype(np.float32) for n in (1.0, 2.0, 3.5, 8.0))
 #: Shares of the tweet's squared weight that the history has, and has more than once; the same times
@@ -35,19 +36,22 @@ class Asked(NamedTuple):
     """The terms of tweets, ready to be looked up.
 
     `bits` uint16 [t, TERMS, 4] are `places`, `weights` float32 [t, TERMS] and `squares`
-    float32 [t, TERMS] their weights and shares of the squared weight, 0 where there is no term.
+    float32 [t, TERMS] their weights and shares of the squared weight, 0 where there is no term; `tastes`
+    float32 [t, w] the tweets' tastes, for `models.text.likeness`.
     """
 
     bits: NDArray[np.uint16]
     weights: NDArray[np.float32]
     squares: NDArray[np.float32]
+    tastes: NDArray[np.float32]
 
 
-def asked(terms: Terms, weights: NDArray[np.float32]) -> Asked:
+def asked(terms: Terms, weights: NDArray[np.float32], tastes: Tastes) -> Asked:
     """Terms [t, TERMS] of tweets, with `models.text.terms` weights."""
     weight = weights[terms]
     squares = weight**2
-    return Asked(places(terms), weight, squares / (squares.sum(1, keepdims=True) + np.float32(1e-6)))
+    shares = squares / (squares.sum(1, keepdims=True) + np.float32(1e-6))
+    return Asked(places(terms), weight, shares, tastes.of_tweets(terms))
 
 
 def places(terms: Terms) -> NDArray[np.uint16]:
@@ -77,7 +81,7 @@ def coverage(
 ) -> NDArray[np.float32]:
     """COVERAGE float32 [n, 4] of pairs (tweet[i], sketches[reader[i]])."""
     out = np.empty((len(tweet), len(COVERAGE)), np.float32)
-    _coverage(*tweets, tweet, sketches, reader, out)
+    _coverage(tweets.bits, tweets.weights, tweets.squares, tweet, sketches, reader, out)
     return out
 
 

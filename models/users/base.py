@@ -14,7 +14,8 @@ class Histories(NamedTuple):
     """A batch of users. `vectors` [n, m, d] are the tweet vectors of the items, the newest first.
 
     `mask` bool [n, m] is True where there is an item; `authors` (short keys), `actions` and `ages` (seconds
-    before the newest item) are int64 [n, m]; `profile` [n, p]; `words` int64 [n, w], 0 where there is none.
+    before the newest item) are int64 [n, m]; `profile` [n, p]; `words` int64 [n, w], 0 where there is none;
+    `tastes` [n, t] are `models.text.tastes.Tastes.features`.
     """
 
     vectors: Tensor
@@ -24,6 +25,7 @@ class Histories(NamedTuple):
     ages: Tensor
     profile: Tensor
     words: Tensor
+    tastes: Tensor
 
 
 class UserVectors(NamedTuple):

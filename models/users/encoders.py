@@ -9,11 +9,11 @@ from models.users.profile import NoUser, ProfileUser
 from models.users.starspace import StarSpaceUser
 
 
-def build_user(config: UserConfig, dimensions: int, author_width: int) -> UserEncoder:
+def build_user(config: UserConfig, dimensions: int, author_width: int, taste_width: int = 0) -> UserEncoder:
     """The encoder that a recipe names, untrained, for vectors of `dimensions` numbers."""
     match config:
         case Attention():
-            return AttentionUser(config, dimensions, author_width)
+            return AttentionUser(config, dimensions, author_width, taste_width)
         case StarSpace():
             return StarSpaceUser(config, dimensions)
         case ProfileOnly():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, normalize, pad
+from torch.nn.functional import gelu, linear, normalize, pad
 
 from models.features import PROFILE_FEATURES
 from models.piecewise import PiecewiseLinear
@@ -39,6 +39,21 @@ class Profile(nn.Module):
     def forward(self, users: Histories) -> Tensor:
         """See the class."""
         out: Tensor = self.start(self.features(users.profile)) + self.words(users.words)
+        return out
+
+
+class Taste(nn.Module):
+    """How a user leans, by all that was engaged with and shown, as vectors [n, d]."""
+
+    def __init__(self, width: int, dimensions: int) -> None:
+        super().__init__()
+        self.plain = nn.Linear(2 * width + 2, dimensions)
+        self.up = nn.Linear(2 * width + 2, 2 * dimensions)
+        self.down = nn.Linear(2 * dimensions, dimensions)
+
+    def forward(self, tastes: Tensor) -> Tensor:
+        """See the class; of `Histories.tastes`."""
+        out: Tensor = self.plain(tastes) + self.down(gelu(self.up(tastes)))
         return out
 
 

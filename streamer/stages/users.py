@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from models.events import Engagement, User
-from models.state.transitions import apply_engagements, apply_profiles, clear_profiles
+from models.state.transitions import apply_engagements, apply_profiles, apply_tastes, clear_profiles
 from models.state.user import UserState
 from streamer.dead_letters import DeadLetters
 from streamer.decoding import BadRecord, Decoder, Reason
@@ -46,7 +46,10 @@ class UsersStage(BackedStage):
         if not events:
             return {}
         shard_of = shard_table((event.user_id for event in events), self.shards)
-        return apply_engagements(self.backend.stores, events, shard_of)
+        stores, model = self.backend.stores, self.backend.model
+        states, news = apply_engagements(stores, events, shard_of)
+        apply_tastes(stores, news, model.taste_width, model.tastes.of_tweets)
+        return states
 
     def _profiles(self, batches: Sequence[Batch], letters: DeadLetters) -> dict[str, UserState]:
         latest: dict[str, User | None] = {}
@@ -71,7 +74,8 @@ class UsersStage(BackedStage):
             keys = {key for state in part.values() for key in state.items["tweet"].tolist()}
             found = zip(keys, stores.tweets.get_many(list(keys)), strict=True)
             tweets = {key: record for key, record in found if record is not None}
-            vectors = self.backend.model.user_vectors(list(part.values()), tweets)
+            tastes = stores.tastes.get_many(list(part)) if self.backend.model.taste_width else None
+            vectors = self.backend.model.user_vectors(list(part.values()), tweets, tastes)
             stores.vectors.put_many(
                 {user_id: vector.tobytes() for user_id, vector in zip(part, vectors, strict=True)}
             )

@@ -7,17 +7,18 @@ from streamer.stores.connection import RedisConnection
 from streamer.stores.edges import RedisAffinities, RedisAudiences, RedisAuthors
 from streamer.stores.intake import RedisIntake
 from streamer.stores.notices import ChangeFeed, Changes, Notices
-from streamer.stores.records import RedisTweets, RedisUsers, RedisUserVectors
+from streamer.stores.records import RedisTastes, RedisTweets, RedisUsers, RedisUserVectors
 
 __all__ = ["ChangeFeed", "Changes", "Notices", "RedisConnection", "redis_stores"]
 
 
 def redis_stores(connection: RedisConnection, fingerprint: str) -> Stores:
-    """Every store on one connection; vectors are those of the model with this fingerprint."""
+    """Every store on one connection; vectors and tastes are those of the model with this fingerprint."""
     return Stores(
         RedisTweets(connection, fingerprint),
         RedisUsers(connection),
         RedisUserVectors(connection, fingerprint),
+        RedisTastes(connection, fingerprint),
         RedisAudiences(connection),
         RedisAffinities(connection),
         RedisAuthors(connection),

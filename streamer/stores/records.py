@@ -1,4 +1,4 @@
-"""Tweets, users and user vectors in Redis: one string key each.
+"""Tweets, users, user vectors and tastes in Redis: one string key each.
 
 Knows nothing of the packed records' insides. Key names and lifetimes: `ops/keys.md`.
 """
@@ -119,6 +119,28 @@ class RedisUserVectors:
             ]
         )
         self._redis.publish(self._channel, msgspec.msgpack.encode(list(vectors)))
+
+
+class RedisTastes:
+    """See `TasteStore`."""
+
+    def __init__(self, connection: RedisConnection, fingerprint: str) -> None:
+        self._redis = connection
+        self._model = fingerprint[:MODEL_CHARS]
+        self._lifetime = _user_lifetime(connection)
+
+    def get_many(self, user_ids: Sequence[str]) -> list[bytes | None]:
+        """See `TasteStore.get_many`."""
+        return self._redis.get([f"taste:{self._model}:{user_id}" for user_id in user_ids])
+
+    def put_many(self, tastes: Mapping[str, bytes]) -> None:
+        """See `TasteStore.put_many`."""
+        self._redis.run(
+            [
+                ("SET", f"taste:{self._model}:{user_id}", data, *self._lifetime)
+                for user_id, data in tastes.items()
+            ]
+        )
 
 
 def _user_lifetime(connection: RedisConnection) -> Command:

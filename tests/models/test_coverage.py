@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from models.state.tweet import TERMS
 from models.state.vector import SKETCH
 from models.text.coverage import COVERAGE, asked, coverage, sketch
+from models.text.tastes import no_tastes
 from models.text.terms import BUCKETS
 
 WEIGHTS = np.linspace(0, 16_384, BUCKETS, dtype=np.float32)
+NO_TASTES = no_tastes(0)
 tweet = st.lists(st.integers(1, BUCKETS - 1), max_size=6, unique=True)
 
 
@@ -37,7 +39,7 @@ def test_coverage_is_what_it_says(
     sketches = sketch(rows(history, 8)[None])
     assert sketches.shape == (1, SKETCH)
     pairs = np.arange(len(asks)), np.zeros(len(asks), np.intp)
-    found = coverage(asked(rows(asks, TERMS), WEIGHTS), pairs[0], sketches, pairs[1])
+    found = coverage(asked(rows(asks, TERMS), WEIGHTS, NO_TASTES), pairs[0], sketches, pairs[1])
     assert found.shape == (len(asks), len(COVERAGE))
     said = list(chain.from_iterable(history))
     for row, own in zip(found, asks, strict=True):
@@ -59,7 +61,7 @@ def test_a_full_history_lets_few_strangers_pass() -> None:
     known = rng.choice(np.arange(1, BUCKETS), (32, 6), replace=False).astype(np.uint16)
     strangers = np.setdiff1d(np.arange(1, BUCKETS), known)[:4096, None]
     found = coverage(
-        asked(rows(strangers.tolist(), TERMS), WEIGHTS),
+        asked(rows(strangers.tolist(), TERMS), WEIGHTS, NO_TASTES),
         np.arange(len(strangers)),
         sketch(known[None]),
         np.zeros(len(strangers), np.intp),
@@ -70,7 +72,7 @@ def test_a_full_history_lets_few_strangers_pass() -> None:
 
 def test_an_empty_history_knows_nothing() -> None:
     found = coverage(
-        asked(rows([[5, 9]], TERMS), WEIGHTS),
+        asked(rows([[5, 9]], TERMS), WEIGHTS, NO_TASTES),
         np.zeros(1, np.intp),
         sketch(np.zeros((1, 0, 8), np.uint16)),
         np.zeros(1, np.intp),
@@ -81,7 +83,7 @@ def test_an_empty_history_knows_nothing() -> None:
 def test_what_is_repeated_is_told_from_what_is_seen() -> None:
     terms = rows([[7, 8], [7, 9]], 8)[None]
     found = coverage(
-        asked(rows([[7], [8]], TERMS), WEIGHTS), np.arange(2), sketch(terms), np.zeros(2, np.intp)
+        asked(rows([[7], [8]], TERMS), WEIGHTS, NO_TASTES), np.arange(2), sketch(terms), np.zeros(2, np.intp)
     )
     assert found[:, 0] == pytest.approx([1, 1], rel=1e-2)
     assert found[:, 1] == pytest.approx([1, 0], rel=1e-2)

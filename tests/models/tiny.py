@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from models.bundle import Bundle, BundleConfig
@@ -16,6 +17,7 @@ from models.recipe import (
     Cnn,
     Lstm,
     ModelConfig,
+    NoText,
     RankerConfig,
     Recipe,
     TextConfig,
@@ -23,6 +25,8 @@ from models.recipe import (
     TweetConfig,
 )
 from models.text.prepare import learn_tokenizer
+from models.text.tastes import Tastes
+from models.text.terms import BUCKETS
 from models.text.tokens import Tokens
 
 _TEXTS = [
@@ -47,6 +51,15 @@ def tiny_config(text: TextConfig = BAG, interests: int = 4) -> ModelConfig:
     )
 
 
+def random_tastes(width: int) -> Tastes:
+    """Of terms that lean anywhere, and of readers who differ."""
+    rng = np.random.default_rng(0)
+    terms = rng.normal(size=(BUCKETS, width)).astype(np.float32)
+    terms[0] = 0
+    center, spread = rng.normal(size=(2, width)).astype(np.float32)
+    return Tastes(terms, center, np.abs(spread))
+
+
 def tiny_bundle(
     path: Path,
     heads: Sequence[str] = ("retweet", "like", "reply", "quote"),
@@ -63,6 +76,9 @@ def tiny_bundle(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = Network(config, len(heads), tokens.size, {})
+        if not isinstance(config.text, NoText):
+            network.term_weights[1:] = 1.0
+            network.learn(random_tastes(config.tastes))
     bundle = Bundle(
         BundleConfig(heads=list(heads), recipe=Recipe(model=config)),
         network,

@@ -16,9 +16,10 @@ from models.scorer.device import DeviceScorer
 from models.state.tweet import TERMS
 from models.state.vector import vector_dtype
 from models.text.coverage import COVERAGE, Asked, asked, coverage
+from models.text.likeness import LIKENESS, likeness
 from models.text.terms import BUCKETS
 from models.users.base import UserVectors
-from tests.models.tiny import tiny_config
+from tests.models.tiny import random_tastes, tiny_config
 
 USERS, TWEETS, PAIRS = 9, 5, 20_000  # enough pairs for several threads
 
@@ -26,7 +27,7 @@ USERS, TWEETS, PAIRS = 9, 5, 20_000  # enough pairs for several threads
 def network(config: ModelConfig) -> Network:
     torch.manual_seed(0)
     found = Network(config, 3, 50, {})
-    features = len(PAIR_FEATURES) + len(COVERAGE)
+    features = len(PAIR_FEATURES) + len(COVERAGE) + len(LIKENESS)
     values = torch.randn(500, features)
     values[:, 3] = 0.0  # a column that says nothing
     values[:, 4] = (values[:, 4] > 1).float()
@@ -42,7 +43,7 @@ class Case:
         self.network = network(config)
         d, user = config.tweet.dimensions, config.user
         k, w = user.interests, user.interest_width
-        self.records = np.zeros(USERS, vector_dtype(d, k, w))
+        self.records = np.zeros(USERS, vector_dtype(d, k, w, config.tastes))
         self.records["vector"] = rng.integers(-128, 128, (USERS, d))
         filled = rng.integers(0, k + 1, USERS)
         filled[:2] = 0, k
@@ -54,17 +55,21 @@ class Case:
         self.tweets = rng.normal(size=(TWEETS, d)).astype(np.float32)
         terms = np.sort(rng.integers(0, BUCKETS, (TWEETS, TERMS)).astype(np.uint16))[:, ::-1]
         terms[0] = 0
-        self.asked: Asked = asked(terms, np.linspace(0, 8, BUCKETS, dtype=np.float32))
+        self.records["leaning"] = rng.integers(-127, 128, self.records["leaning"].shape)
+        self.records["leaning"][0] = 0
+        tastes = random_tastes(config.tastes)
+        self.asked: Asked = asked(terms, np.linspace(0, 8, BUCKETS, dtype=np.float32), tastes)
         self.tweet = rng.integers(0, TWEETS, PAIRS)
         self.user = rng.integers(0, USERS, PAIRS)
         self.features = (3 * rng.normal(size=(PAIRS, len(PAIR_FEATURES)))).astype(np.float32)
         covered = coverage(self.asked, self.tweet, self.records["sketch"].copy(), self.user)
+        like = likeness(self.asked.tastes, self.tweet, self.records["leaning"].copy(), self.user)
         people = UserVectors(
             torch.from_numpy(self.records["vector"].astype(np.float32)) * VECTOR.step,
             torch.from_numpy(codes.astype(np.float32)) * INTEREST.step,
             torch.from_numpy(filled),
         )
-        inputs = torch.from_numpy(np.concatenate([self.features, covered], axis=1))
+        inputs = torch.from_numpy(np.concatenate([self.features, covered, like], axis=1))
         with torch.inference_mode():
             logits: Tensor = self.network.pairs(
                 people,

@@ -136,7 +136,7 @@ class TestUsers:
 
 class TestVectors:
     def test_round_trip_of_many(self) -> None:
-        dtype = vector_dtype(8, 3, 4)
+        dtype = vector_dtype(8, 3, 4, 2)
         records = np.zeros(5, dtype)
         records["vector"] = np.arange(40).reshape(5, 8)
         records["habits"] = habits_of(np.concatenate([state_of([(1, 2, "like", 3)]).stats] * 5))
@@ -145,7 +145,7 @@ class TestVectors:
 
     def test_of_another_shape(self) -> None:
         with pytest.raises(ValueError, match="another shape"):
-            decode([np.zeros(1, vector_dtype(8, 3, 4)).tobytes()], vector_dtype(8, 4, 4))
+            decode([np.zeros(1, vector_dtype(8, 3, 4, 2)).tobytes()], vector_dtype(8, 3, 4, 3))
 
 
 class TestAffinities:

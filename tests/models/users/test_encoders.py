@@ -14,7 +14,7 @@ from models.users.base import Histories, UserEncoder, UserVectors
 from models.users.encoders import build_user
 from models.users.starspace import StarSpaceUser
 
-D, AUTHOR = 16, 4
+D, AUTHOR, TASTE = 16, 4, 3
 STARSPACE = StarSpace(interests=4, interest_width=4)
 ALL: list[UserConfig] = [
     Attention(interests=4, interest_width=4),
@@ -27,7 +27,7 @@ each = pytest.mark.parametrize("config", ALL, ids=lambda config: type(config).__
 
 def build(config: UserConfig, author_width: int = AUTHOR) -> UserEncoder:
     torch.manual_seed(0)
-    return build_user(config, D, author_width).eval()
+    return build_user(config, D, author_width, TASTE).eval()
 
 
 def people(n: int = 9, m: int = 6, seed: int = 1) -> Histories:
@@ -44,6 +44,7 @@ def people(n: int = 9, m: int = 6, seed: int = 1) -> Histories:
         ages=torch.randint(0, 10**6, (n, m)),
         profile=torch.rand(n, len(PROFILE_FEATURES)),
         words=words,
+        tastes=torch.randn(n, 2 * TASTE + 2),
     )
 
 

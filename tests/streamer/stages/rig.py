@@ -89,6 +89,7 @@ class MemoryBackend:
             plain.tweets,
             plain.users,
             _ToldVectors(told),
+            plain.tastes,
             _ToldAudiences(told),
             _ToldAffinities(told),
             plain.authors,

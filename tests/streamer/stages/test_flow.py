@@ -17,7 +17,14 @@ from models.serving import ServingModel
 from models.state.keys import id_key, short_key
 from models.state.memory import memory_stores
 from models.state.stores import FOLLOWS, Pair, Stores
-from models.state.transitions import apply_engagements, apply_follows, apply_profiles, one_shard, put_tweets
+from models.state.transitions import (
+    apply_engagements,
+    apply_follows,
+    apply_profiles,
+    apply_tastes,
+    one_shard,
+    put_tweets,
+)
 from models.state.tweet import TweetRecord
 from models.state.user import UserState
 from streamer.settings import Settings
@@ -113,7 +120,8 @@ def expected(world: World, model: ServingModel) -> dict[tuple[str, str], Row]:
 
     published = {tweet.tweet_id: publish(tweet) for tweet in world.tweets[:12]}
     for event in world.engagements:
-        apply_engagements(stores, [event], one_shard)
+        news = apply_engagements(stores, [event], one_shard).news
+        apply_tastes(stores, news, model.taste_width, model.tastes.of_tweets)
     out = {}
     for tweet in world.tweets[12:]:
         published[tweet.tweet_id] = record = publish(tweet)
@@ -138,7 +146,7 @@ def _one(
 ) -> Row:
     state = stores.users.get_many([user])[0] or UserState()
     rows = model.user_rows(1)
-    vectors = model.user_vectors([state], tweets)
+    vectors = model.user_vectors([state], tweets, stores.tastes.get_many([user]))
     slot = np.zeros(1, np.intp)
     rows.set(slot, vectors, np.array([short_key(user)], np.uint32))
     features = pair_features(

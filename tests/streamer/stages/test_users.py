@@ -38,7 +38,7 @@ def test_the_vector_is_the_models_own(rig: Rig, backend: MemoryBackend) -> None:
     assert state is not None
     record = backend.stores.tweets.get_many([1])[0]
     assert record is not None
-    wanted = backend.model.user_vectors([state], {1: record})
+    wanted = backend.model.user_vectors([state], {1: record}, backend.stores.tastes.get_many(["u"]))
     assert decode([vector(backend, "u")], backend.model.user_dtype).tobytes() == wanted.tobytes()
     assert state.items["author"].tolist()[1] == 0  # a tweet nobody has seen has no author
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from models.events import Engagement, Follow, Profile, User
-from models.state import affinity
+from models.events import Action, Engagement, Follow, Profile, User
+from models.state import affinity, taste
 from models.state.keys import id_key
 from models.state.stores import AUTHOR_FIELDS, FOLLOWED_BACK, FOLLOWS, Pair, Stores
-from models.state.transitions import apply_engagements, apply_follows, apply_profiles, put_tweets
+from models.state.transitions import (
+    apply_engagements,
+    apply_follows,
+    apply_profiles,
+    apply_tastes,
+    put_tweets,
+)
 from models.state.tweet import TweetRecord
 from models.state.user import UserState
 
@@ -115,6 +122,13 @@ class TestUsers:
             None,
             *(name.encode() for name in AWKWARD[1:]),
         ]
+
+    def test_tastes(self, stores: Stores) -> None:
+        stores.tastes.put_many({name: name.encode() for name in AWKWARD})
+        stores.tastes.put_many({"1": b"\0new"})
+        stores.tastes.put_many({})
+        assert stores.tastes.get_many(["1", "nobody", AWKWARD[1]]) == [b"\0new", None, AWKWARD[1].encode()]
+        assert stores.tastes.get_many([]) == []
 
 
 class TestAudiences:
@@ -224,13 +238,30 @@ class TestTransitions:
             Engagement(user_id="u", tweet_id="11", action="retweet", at=self.at),
             Engagement(user_id="u", tweet_id="11", action="like", at=self.at + 1000),
         ]
-        first = apply_engagements(stores, batch, lambda _: 0)
+        first, news = apply_engagements(stores, batch, lambda _: 0)
         sums = stores.authors.get_many(["a"])
-        again = apply_engagements(stores, batch, lambda _: 0)
+        again, old = apply_engagements(stores, batch, lambda _: 0)
         # Redelivered means that whoever applied it first may have died before computing the user's vector.
         assert again.keys() == first.keys()
         assert again["u"].to_bytes() == first["u"].to_bytes()
         assert stores.authors.get_many(["a"]).tolist() == sums.tolist()
+        assert [event.action for event, _ in news] == ["retweet", "like"]
+        assert not old
+
+    def test_tastes_add_up_over_batches(self, stores: Stores) -> None:
+        put_tweets(stores, {11: record("a"), 12: record("b")})
+
+        def tastes_of(terms: NDArray[np.uint16]) -> NDArray[np.float32]:
+            return np.full((len(terms), 2), 0.5, np.float32)
+
+        done: list[tuple[str, Action]] = [("11", "like"), ("12", "retweet"), ("404", "like")]
+        for tweet_id, action in [*done, ("11", "impression")]:
+            event = Engagement(user_id="u", tweet_id=tweet_id, action=action, at=self.at)
+            apply_tastes(stores, apply_engagements(stores, [event], lambda _: 0).news, 2, tastes_of)
+        found = taste.decode(stores.tastes.get_many(["u", "nobody"]), 2)
+        # A tweet that nobody knows has no words.
+        assert found["counts"].tolist() == [[2, 1], [0, 0]]
+        assert found["sums"][0].tolist() == [[1, 1], [0.5, 0.5]]
 
     def test_profile_then_engagement_keeps_both(self, stores: Stores) -> None:
         apply_profiles(stores, [User(user_id="u", followers=4), User(user_id="u", followers=5)])

@@ -36,6 +36,7 @@ def fill(connection: RedisConnection) -> None:
     stores.tweets.keep([2**63 + 1])
     stores.users.put_many({"u": UserState()})
     stores.vectors.put_many({"u": b"x"})
+    stores.tastes.put_many({"u": b"y"})
     stores.audiences.change([(Pair("a", 0, "u"), FOLLOWS, True)])
     stores.affinities.put_many({Pair("a", 0, "u"): affinity.empty()})
     stores.authors.add([("a", "tweets", 1.0)])
@@ -66,6 +67,7 @@ def test_keys_and_lifetimes_are_as_documented(redis_url: str) -> None:
         "tweet:0123456789ab:{x8000000000000001}": 200,
         "user:u": 300,
         "vector:0123456789ab:u": 300,
+        "taste:0123456789ab:u": 300,
         "audience:a:0": -1,
         "affinity:a:0": 300,
         "author:a": -1,
@@ -93,7 +95,8 @@ def test_zero_keeps_for_ever(redis_url: str, tweet: int, engaged: int, kept: int
     connection.close()
     assert found["tweet:0123456789ab:{x8000000000000001}"] == kept
     assert found["tweet:0123456789ab:{1}"] == (tweet or -1)
-    assert found["user:u"] == found["affinity:a:0"] == found["vector:0123456789ab:u"] == -1
+    assert found["user:u"] == found["affinity:a:0"] == -1
+    assert found["vector:0123456789ab:u"] == found["taste:0123456789ab:u"] == -1
 
 
 def test_two_models_do_not_share_vectors(connection: RedisConnection) -> None:
