@@ -22,6 +22,13 @@ from streamer.stage import Stage
 logger = logging.getLogger(__name__)
 
 
+class _Worker(faust.Worker):
+    def _crash(self, reason: BaseException) -> None:
+        """Keep the first reason: agents that are cancelled because of it count as crashed too."""
+        if self._crash_reason is None:
+            super()._crash(reason)
+
+
 def run(settings: Settings, stages: Sequence[Stage] | None = None) -> int:
     """Work until a signal or a failure; the exit status. Raises nothing."""
     logs.setup(settings.log_level)
@@ -32,7 +39,7 @@ def run(settings: Settings, stages: Sequence[Stage] | None = None) -> int:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
-        worker = faust.Worker(
+        worker = _Worker(
             create_app(settings, stages),
             loop=loop,
             override_logging=False,

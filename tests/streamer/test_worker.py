@@ -136,7 +136,8 @@ def test_a_worker_without_partitions_is_ready_and_waits(
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     registry = SimpleNamespace(
-        STAGES=("embed", "score"), build=lambda name, _: SimpleNamespace(name=name, topics=("tweets",))
+        STAGES=("embed", "score"),
+        build_all=lambda names, _: [SimpleNamespace(name=name, topics=("tweets",)) for name in names],
     )
     monkeypatch.setitem(sys.modules, "streamer.stages", registry)
     return registry
