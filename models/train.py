@@ -34,9 +34,9 @@ from models.state.user import POSITIVE
 from models.text.bank import Bank, FrozenBank, LiveBank, RefreshedBank, TermTable, TokenTable, terms_in_use
 from models.text.cache import TextCache, default_cache
 from models.text.encode import encoder_fingerprint
+from models.text.learn_tastes import READERS, learn_tastes
 from models.text.numerics import with_numerics
 from models.text.prepare import SAMPLE, freeze, prepare_text
-from models.text.tastes import READERS, learn_tastes
 from models.text.terms import learn_weights
 from models.text.tokens import Tokens
 from models.unfinished import CHECKPOINT, Mark, unfinished, unfinished_folder

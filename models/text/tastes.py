@@ -1,45 +1,22 @@
 """Vectors of tweets by who cares for their words, and how a reader leans among them.
 
-Latent semantic analysis of readers, each one document of all that he or she engaged with, says which words
-the same readers care for: on a simulated world 32 of its numbers tell a tweet's topic as well as 128 of the
-analysis of texts do, in one language or another. Linear discriminant analysis then weighs the directions by
-how far readers differ along them beside how far one reader's tweets do, which is what a product of a tweet's
-vector and a reader's mean must know: boosted trees with nothing but that product and its cosine beside their
-other features had 78 % of the best possible RCE there, 69 % without the weighing, 59 % without both.
-
 Vectors are sums over a tweet's terms and are never trained, so that sums of them can be kept
-(`models.state.taste`). Knows nothing of networks.
+(`models.state.taste`). Knows nothing of networks, nor of how the terms' vectors are learned
+(`models.text.learn_tastes`).
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
-from scipy.sparse import csr_matrix, diags
-from sklearn.decomposition import TruncatedSVD
 
 from models.compiled import compiled
 from models.state.taste import means
 from models.text.terms import BUCKETS, Terms
 
 Floats = NDArray[np.float32]
-
-#: Readers that vectors are learned from: more no longer change them.
-READERS: Final = 50_000
-#: Directions of the first analysis for each that the second keeps.
-_WIDER: Final = 2
-
-
-#: Of the mean variance, added to how far one reader's tweets differ: few readers with few tweets tell little.
-_RIDGE: Final = 0.01
-
-
-#: Readers that a term must have. The exposures learned from are among what vectors come from: a word that one
-#: reader's tweets had would tell that reader, and no other time.
-_FEWEST: Final = 10
 
 
 class Tastes(NamedTuple):
@@ -53,7 +30,7 @@ class Tastes(NamedTuple):
 
     def of_tweets(self, terms: Terms) -> Floats:
         """Vectors [n, w] of tweets with terms [n, t]; 0 for those without any."""
-        return np.where((terms > 0).any(1, keepdims=True), _sums(terms, self.terms) - self.center, 0.0)
+        return np.where((terms > 0).any(1, keepdims=True), sums(terms, self.terms) - self.center, 0.0)
 
     def leanings(self, tastes: NDArray[np.void], group: int = 0) -> Floats:
         """How readers with tastes [n] lean, [n, w]: the mean of what they engaged with, or of the other group
@@ -75,66 +52,7 @@ def no_tastes(width: int) -> Tastes:
     return Tastes(np.zeros((BUCKETS, width), np.float32), *np.zeros((2, width), np.float32))
 
 
-def learn_tastes(
-    terms: Terms,
-    weights: Floats,
-    reader: NDArray[np.integer],
-    tweet: NDArray[np.integer],
-    width: int,
-    seed: int,
-) -> Tastes:
-    """From `reader[i]` having engaged with the tweet of terms `terms[tweet[i]]`, for each i.
-
-    Terms that nobody engaged with have no vector, and nothing has where fewer than two readers did.
-    """
-    names, of = np.unique(reader, return_inverse=True)
-    found = no_tastes(width)
-    k = min(_WIDER * width, len(names) - 1)
-    if k < 1:
-        return found
-    vectors = _shared(terms, weights, of, tweet, k, seed)
-    own = _sums(terms[tweet], vectors).astype(np.float64)
-    center = own.mean(0)
-    own -= center
-    count = np.bincount(of)
-    mean = np.stack([np.bincount(of, column) for column in own.T], axis=1) / count[:, None]
-    deviations = own - mean[of]
-    within = deviations.T @ deviations / max(len(own) - len(names), 1)
-    between = (mean.T * count) @ mean / len(own) - within * (len(names) / len(own))
-    within += np.eye(k) * (_RIDGE * np.trace(own.T @ own) / len(own) / k + 1e-12)
-    spread, directions = eigh(between, within)
-    chosen = np.argsort(-spread)[:width]
-    spread, directions = spread[chosen].clip(0), directions[:, chosen]
-    found.terms[:, : len(chosen)] = vectors @ directions
-    found.center[: len(chosen)] = center @ directions
-    found.spread[: len(chosen)] = spread
-    return found
-
-
-def _shared(
-    terms: Terms, weights: Floats, reader: NDArray[np.intp], tweet: NDArray[np.integer], k: int, seed: int
-) -> Floats:
-    """Vectors [BUCKETS, k] of terms by latent semantic analysis of readers."""
-    rows, columns = np.repeat(reader, terms.shape[1]), terms[tweet].ravel()
-    there = columns > 0
-    counts = csr_matrix(
-        (np.ones(int(there.sum()), np.float32), (rows[there], columns[there])),
-        shape=(int(reader.max()) + 1, BUCKETS),
-    )
-    counts.sum_duplicates()
-    counts.data = np.log1p(counts.data)
-    weights = np.where(counts.getnnz(0) >= _FEWEST, weights, np.float32(0))
-    documents = counts @ diags(weights)
-    length = np.sqrt(np.asarray(documents.multiply(documents).sum(1))).ravel()
-    with np.errstate(invalid="ignore"):  # readers who are all alike have no variance to explain
-        svd = TruncatedSVD(k, n_iter=4, random_state=seed).fit(
-            diags(1 / np.maximum(length, 1e-6)) @ documents
-        )
-    out: Floats = (svd.components_.T * weights[:, None]).astype(np.float32)
-    return out
-
-
-def _sums(terms: Terms, vectors: Floats) -> Floats:
+def sums(terms: Terms, vectors: Floats) -> Floats:
     """Sums [n, w] of the vectors of terms [n, t], over the root of how many there are; 0 is no term."""
     out = np.zeros((len(terms), vectors.shape[1]), np.float32)
     _add_up(terms, vectors, out)

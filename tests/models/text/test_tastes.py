@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.state.taste import remember, taste_dtype
+from models.text.learn_tastes import learn_tastes
 from models.text.likeness import codes, likeness
-from models.text.tastes import Tastes, learn_tastes
+from models.text.tastes import Tastes
 from models.text.terms import BUCKETS
 from tests.models.tiny import random_tastes
 
