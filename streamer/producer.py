@@ -87,10 +87,7 @@ class Producer:
             except KafkaConnectionError as error:
                 await producer.stop()
                 if time.monotonic() > deadline:
-                    raise KafkaUnavailable(
-                        f"Kafka at {self._kafka.bootstrap} did not answer for {self._kafka.outage_s:.0f} s:"
-                        " is it running, and is `kafka.bootstrap` right?"
-                    ) from error
+                    raise self._silent() from error
                 logger.warning("Kafka at %s does not answer, trying again", self._kafka.bootstrap)
                 await asyncio.sleep(_RETRY_S)
             else:
@@ -117,14 +114,16 @@ class Producer:
             await self._producer.stop()
 
     async def require(self, topics: Iterable[str]) -> None:
-        """Make sure the topics exist; never creates one. Raises `KafkaUnavailable` naming those missing."""
+        """Make sure the topics exist; never creates one. Waits for a Kafka that is away, as `start` does.
+
+        Raises `KafkaUnavailable`, naming those missing.
+        """
         assert self._producer is not None
         client = self._producer.client
         wanted = set(topics) - self._counts.keys()
         if not wanted:
             return
-        # Asking for a topic by name would make the broker create it, with one partition.
-        cluster = await client.fetch_all_metadata()
+        cluster = await self._metadata()
         counts = {
             topic: len(cluster.partitions_for_topic(self._kafka.topic(topic)) or ()) for topic in wanted
         }
@@ -137,6 +136,27 @@ class Producer:
         for topic in wanted:
             await client.add_topic(self._kafka.topic(topic))
         self._counts |= counts
+
+    async def _metadata(self) -> Any:
+        """Of all topics: asking for one by name would make the broker create it, with one partition.
+
+        A stage's first output may fall into an outage.
+        """
+        assert self._producer is not None
+        deadline = time.monotonic() + self._kafka.outage_s
+        while True:
+            try:
+                return await self._producer.client.fetch_all_metadata()
+            except KafkaError as error:
+                if time.monotonic() > deadline:
+                    raise self._silent() from error
+                await asyncio.sleep(_RETRY_S)
+
+    def _silent(self) -> KafkaUnavailable:
+        return KafkaUnavailable(
+            f"Kafka at {self._kafka.bootstrap} did not answer for {self._kafka.outage_s:.0f} s:"
+            " is it running, and is `kafka.bootstrap` right?"
+        )
 
     def partitions(self, topic: str) -> int:
         """How many partitions the topic has. Not for the event loop's thread: the first call asks Kafka."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from aiokafka.errors import KafkaError
 from kafka import KafkaConsumer
 from kafka.admin import KafkaAdminClient, NewTopic
 
@@ -140,3 +141,33 @@ async def test_a_kafka_that_is_away_is_told() -> None:
     producer = Producer(KafkaSettings(bootstrap="127.0.0.1:1", outage_s=0.1))
     with pytest.raises(KafkaUnavailable, match=r"127.0.0.1:1 did not answer for 0 s: is it running"):
         await producer.start()
+
+
+class TestTheFirstOutputInAnOutage:
+    @pytest.fixture
+    def failures(self, producer: Producer, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """How many times Kafka does not answer yet."""
+        left = [2]
+        monkeypatch.setattr("streamer.producer._RETRY_S", 0.01)
+        assert producer._producer is not None
+        client = producer._producer.client
+        answers = client.fetch_all_metadata
+
+        async def fetch_all_metadata() -> Any:
+            if left[0]:
+                left[0] -= 1
+                raise KafkaError("Unable to get cluster metadata over all known brokers")
+            return await answers()
+
+        monkeypatch.setattr(client, "fetch_all_metadata", fetch_all_metadata)
+        return left
+
+    async def test_it_waits(self, settings: KafkaSettings, producer: Producer, failures: list[int]) -> None:
+        await send(producer, Group("out", [b"k"], [b"v"]))
+        assert failures == [0]
+        assert [record.value for record in read(settings, 1)] == [b"v"]
+
+    async def test_but_not_for_ever(self, producer: Producer, failures: list[int]) -> None:
+        failures[0] = 10**6
+        with pytest.raises(KafkaUnavailable, match="did not answer for 2 s"):
+            await send(producer, Group("out", [b"k"], [b"v"]))
