@@ -11,9 +11,8 @@ import logging
 from collections.abc import Sequence
 
 import faust
-import uvloop
 
-from streamer import logs
+from streamer import event_loop, logs
 from streamer.app import create_app
 from streamer.errors import StreamerError
 from streamer.settings import Settings
@@ -32,10 +31,7 @@ class _Worker(faust.Worker):
 def run(settings: Settings, stages: Sequence[Stage] | None = None) -> int:
     """Work until a signal or a failure; the exit status. Raises nothing."""
     logs.setup(settings.log_level)
-    # Of the loops of Faust's consumer threads too. asyncio's own let go of the GIL at every send and wake-up,
-    # and queues for it behind all other threads: at a quarter of the capacity, predictions then took 126 ms
-    # instead of 69.
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    event_loop.install()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
