@@ -62,7 +62,8 @@ def tweet_records(
 def user_vectors(model: ServingModel, states: Sequence[UserState], tweets: Sequence[Tweet]) -> list[bytes]:
     """What is stored of users with these states, whose histories are of these tweets."""
     records = tweet_records(model, tweets)
-    parts = (states[start : start + 256] for start in range(0, len(states), 256))
+    users = [(str(number), state) for number, state in enumerate(states)]
+    parts = (dict(users[start : start + 256]) for start in range(0, len(users), 256))
     return [vector.tobytes() for part in parts for vector in model.user_vectors(part, records)]
 
 

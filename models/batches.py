@@ -86,7 +86,7 @@ def judge(
     slots[known] = places[len(shown) :]
     items = vectors[tensor(slots)] * tensor(known).unsqueeze(-1)
     leanings = terms.tastes.features(terms.readers[users])
-    people = network.users(histories(readers["snapshot"], items, known, leanings))
+    people = network.users(histories(readers["snapshot"], items, known, leanings, readers["reader"]))
     features = tensor(pair_inputs(dataset, terms, exposures))
     logits = network.pairs(people, tensor(user_of), vectors, tensor(places[: len(shown)]), features)
     return Judged(logits, people.loss)

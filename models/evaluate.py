@@ -157,6 +157,7 @@ def evaluate_dataset(
             items >= 0,
             terms[items, :HISTORY_TERMS],
             table.readers[users],
+            readers["reader"],
         )
         rows_ = model.user_rows(len(users))
         rows_.set(np.arange(len(users)), records, np.zeros(len(users), np.uint32))

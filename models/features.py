@@ -30,7 +30,7 @@ TWEET_FEATURES: Final = (
 )  # fmt: skip
 PROFILE_FEATURES: Final = ("known", "verified", "followers", "following", "ratio", "age")
 PAIR_FEATURES: Final = (
-    "follows", "followed_back", "mentioned", "reciprocity",
+    "follows", "followed_back", "mentioned", "retweeted", "reciprocity",
     "pair_retweets", "pair_replies", "pair_likes", "pair_hides", "pair_impressions", "pair_total",
     "pair_last_day", "pair_last_week", "pair_last_season", "pair_share",
     "user_retweets", "user_replies", "user_likes", "user_impressions", "user_burst", "user_total",
@@ -94,13 +94,14 @@ def pair_features(
     affinity: NDArray[np.void],
     habits: NDArray[np.void],
     mentioned: NDArray[np.bool_],
+    retweeted: NDArray[np.bool_],
     reciprocity: Floats,
 ) -> Floats:
     """Features of (reader, tweet) pairs at second `now`, float32 [n, len(PAIR_FEATURES)].
 
     `bits` are audience bits [n], `affinity` AFFINITY [n] (zeros: none), `habits` HABITS [n], `mentioned`
-    whether the tweet names the reader, `reciprocity` how many of the author's own last engagements are with
-    the reader.
+    whether the tweet names the reader, `retweeted` whether it is a retweet (its vector is its original's, its
+    author who retweeted it), `reciprocity` how many of the author's own last engagements are with the reader.
     """
     retweet, quote = ACTION_INDEX["retweet"], ACTION_INDEX["quote"]
     reply, like = ACTION_INDEX["reply"], ACTION_INDEX["like"]
@@ -114,17 +115,18 @@ def pair_features(
     out[:, 0] = (bits & FOLLOWS) != 0
     out[:, 1] = (bits & FOLLOWED_BACK) != 0
     out[:, 2] = mentioned
-    out[:, 3] = np.log1p(reciprocity)
+    out[:, 3] = retweeted
+    out[:, 4] = np.log1p(reciprocity)
     counts = (pair_retweets, pair[:, reply], pair[:, like], pair[:, hide], pair[:, seen], affinity["total"])
-    for column, count in enumerate(counts, start=4):
+    for column, count in enumerate(counts, start=5):
         np.log1p(count, out=out[:, column])
-    for column, days in enumerate((1, 7, 60), start=10):
+    for column, days in enumerate((1, 7, 60), start=11):
         out[:, column] = _freshness(affinity["last_positive"], now, days * DAY)
-    out[:, 13] = (pair_retweets + pair[:, like]) / (1.0 + user_retweets + user[:, like])
+    out[:, 14] = (pair_retweets + pair[:, like]) / (1.0 + user_retweets + user[:, like])
     counts = (user_retweets, user[:, reply], user[:, like], user[:, seen], burst, habits["total"])
-    for column, count in enumerate(counts, start=14):
+    for column, count in enumerate(counts, start=15):
         np.log1p(count, out=out[:, column])
-    for column, seconds in enumerate((DAY / 24, DAY, 14 * DAY), start=20):
+    for column, seconds in enumerate((DAY / 24, DAY, 14 * DAY), start=21):
         out[:, column] = _freshness(habits["last_positive"], now, seconds)
     return out
 

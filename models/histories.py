@@ -48,10 +48,14 @@ def reader_terms(users: NDArray[np.void], terms: NDArray[np.uint16]) -> NDArray[
 
 
 def histories(
-    users: NDArray[np.void], vectors: torch.Tensor, known: NDArray[np.bool_], tastes: NDArray[np.float32]
+    users: NDArray[np.void],
+    vectors: torch.Tensor,
+    known: NDArray[np.bool_],
+    tastes: NDArray[np.float32],
+    readers: NDArray[np.uint32],
 ) -> Histories:
-    """SNAPSHOT [n], tweet vectors [n, m, d] of the first m items, whether each is known, bool [n, m], and
-    `Tastes.features` [n, t].
+    """SNAPSHOT [n], tweet vectors [n, m, d] of the first m items, whether each is known, bool [n, m],
+    `Tastes.features` [n, t], and the users' short keys [n].
     """
     m = known.shape[1]
     items = users["items"][:, :m]
@@ -71,4 +75,12 @@ def histories(
         profile=tensor(profile_features(users["stats"])),
         words=tensor(users["stats"]["words"].astype(np.int64)),
         tastes=tensor(tastes),
+        # All of whom nothing is known are alike: the stream has one vector for them.
+        readers=tensor(np.where(_anything(users["stats"]), readers, 0).astype(np.int64)),
     )
+
+
+def _anything(stats: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Whether anything is known of users with STATS [n]."""
+    known: NDArray[np.bool_] = (stats["known"] > 0) | (stats["newest"] > 0)
+    return known

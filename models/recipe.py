@@ -134,6 +134,13 @@ class Attention(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
     history: History = HISTORY
     interests: Interests = 32
     interest_width: InterestWidth = 12
+    readers: Annotated[
+        int,
+        Meta(ge=0, le=2**24, description="Readers are hashed into this many embeddings; 0: they have none."),
+    ] = 16_384
+    reader_dropout: Annotated[
+        Rate, Meta(description="Readers made unknown while training, so that new ones work.")
+    ] = 0.1
     dropout: Annotated[Rate, Meta(description="Dropout while training.")] = 0.2
     item_dropout: Annotated[Rate, Meta(description="Engagements left out while training.")] = 0.1
 

@@ -57,6 +57,7 @@ class _Shown(NamedTuple):
     bits: int
     affinity: NDArray[np.void]
     mentioned: bool
+    retweeted: bool
     reciprocity: int
 
 
@@ -164,7 +165,11 @@ class _Replay:
             profile = state.profile() if state else None
         sums = self._stores.authors.get_many([tweet.author_id])[0]
         record = TweetRecord(
-            tweet.author_id, tweet.created_at, tuple(tweet.mentions[:MAX_MENTIONS]), _NO_VECTOR
+            tweet.author_id,
+            tweet.created_at,
+            tuple(tweet.mentions[:MAX_MENTIONS]),
+            _NO_VECTOR,
+            retweet=tweet.kind == "retweet",
         )
         if not put_tweets(self._stores, {key: record})[0]:
             return
@@ -200,6 +205,7 @@ class _Replay:
                 bits=int(self._stores.audiences.bits([pair])[0]),
                 affinity=self._stores.affinities.get_many([pair]),
                 mentioned=shown.user_id in record.mentions,
+                retweeted=record.retweet,
                 reciprocity=self._reciprocity(record.author_id).get(short_key(shown.user_id), 0),
             )
         )
@@ -274,6 +280,7 @@ class _Replay:
             np.concatenate([row.affinity for row in self._shown]),
             np.concatenate([row.user.habits for row in self._shown]),
             np.array([row.mentioned for row in self._shown], np.bool_),
+            np.array([row.retweeted for row in self._shown], np.bool_),
             np.array([row.reciprocity for row in self._shown], np.float32),
         )
         self._writer.add("exposures", out)

@@ -55,7 +55,7 @@ class ServingModel:
         #: Numbers of a reader's taste, 0 where the model keeps none.
         self.taste_width = len(self.tastes.center) if bundle.config.model.remembers else 0
         self._scorer = make_scorer(bundle.network, self.device)
-        self.cold: NDArray[np.void] = self.user_vectors([UserState()], {})
+        self.cold: NDArray[np.void] = self.user_vectors({"": UserState()}, {})
 
     @classmethod
     def load(cls, bundle: Path, device: str = "auto", numerics: Numerics = "auto") -> ServingModel:
@@ -75,7 +75,9 @@ class ServingModel:
             vectors = self.embed([tweet] * n, [None] * n, np.zeros((n, 7)))
             rows = self.user_rows(n)
             slots = np.arange(n)
-            rows.set(slots, self.user_vectors([UserState()] * n, {}), np.zeros(n, np.uint32))
+            rows.set(
+                slots, self.user_vectors({str(i): UserState() for i in range(n)}, {}), np.zeros(n, np.uint32)
+            )
             width = len(self.bundle.config.pair_features)
             features = np.zeros((n, width), np.float32)
             self.score(vectors, self.terms([tweet] * n), np.zeros(n, np.intp), rows, slots, features)
@@ -125,25 +127,26 @@ class ServingModel:
 
     def user_vectors(
         self,
-        states: Sequence[UserState],
+        users: Mapping[str, UserState],
         tweets: Mapping[int, TweetRecord],
         tastes: Sequence[bytes | None] | None = None,
     ) -> NDArray[np.void]:
-        """Records [n] of `user_dtype`. Items whose tweet is missing or lacks a vector are left out; `tastes`
-        are packed, as stored.
+        """Records [n] of `user_dtype` of users by id. Items whose tweet is missing or lacks a vector are left
+        out; `tastes` are packed, as stored.
         """
-        users = snapshots(states)
-        m = depth(users, self.history)
-        vectors = np.zeros((len(states), m, self.dimensions), np.float16)
-        known = np.zeros((len(states), m), np.bool_)
-        terms = np.zeros((len(states), m, HISTORY_TERMS), np.uint16)
-        for i, j in zip(*np.nonzero(np.arange(m) < users["count"][:, None]), strict=True):
-            record = tweets.get(int(users["items"]["tweet"][i, j]))
+        n, states = len(users), snapshots(list(users.values()))
+        m = depth(states, self.history)
+        vectors = np.zeros((n, m, self.dimensions), np.float16)
+        known = np.zeros((n, m), np.bool_)
+        terms = np.zeros((n, m, HISTORY_TERMS), np.uint16)
+        for i, j in zip(*np.nonzero(np.arange(m) < states["count"][:, None]), strict=True):
+            record = tweets.get(int(states["items"]["tweet"][i, j]))
             if record is not None and len(record.vector):
                 vectors[i, j], known[i, j] = record.vector, True
                 terms[i, j] = record.terms[:HISTORY_TERMS]
-        remembered = decode_tastes(tastes or [None] * len(states), len(self.tastes.center))
-        return self.user_records(users, vectors, known, terms, remembered)
+        remembered = decode_tastes(tastes or [None] * n, len(self.tastes.center))
+        keys = np.array([short_key(user_id) for user_id in users], np.uint32)
+        return self.user_records(states, vectors, known, terms, remembered, keys)
 
     def user_records(
         self,
@@ -152,13 +155,14 @@ class ServingModel:
         known: NDArray[np.bool_],
         terms: Terms,
         tastes: NDArray[np.void],
+        readers: NDArray[np.uint32],
     ) -> NDArray[np.void]:
         """The same of SNAPSHOT [n] with item vectors [n, m, d], whether each is known [n, m], the items'
-        terms [n, m, HISTORY_TERMS], and tastes [n].
+        terms [n, m, HISTORY_TERMS], tastes [n], and the users' short keys [n].
         """
         with torch.inference_mode():
             items = self.tensor(vectors.astype(np.float32))
-            batch = histories(users, items, known, self.tastes.features(tastes))
+            batch = histories(users, items, known, self.tastes.features(tastes), readers)
             result = self.bundle.network.users(batch)
         out = np.zeros(len(users), self.user_dtype)
         out["habits"] = habits_of(users["stats"])

@@ -77,6 +77,7 @@ def load_pairs(
         affinity.view(AFFINITY),
         matrix.rows.habits.take(slots),  # an index would copy field by field: 38 ns a pair, not 2
         _mentioned(units, matrix, unit, slots),
+        np.array([u.tweet.retweet for u in units], np.bool_)[unit],
         returned,
     )
     return Pairs(unit, slots, features)

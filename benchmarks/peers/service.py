@@ -151,6 +151,7 @@ class Service:
                 unit.affinity,
                 rows.habits[slots],
                 np.fromiter((user in mentions for user in unit.readers), np.bool_, len(slots)),
+                np.full(len(slots), unit.tweet.retweet),
                 np.fromiter((engaged[short_key(user)] for user in unit.readers), np.float32, len(slots)),
             )
             probabilities = score(

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-_VERSION: Final = 2
-_HEADER: Final = struct.Struct("<BBHQ")  # version, mentions, dimensions, created_at (ms)
+_VERSION: Final = 3
+_HEADER: Final = struct.Struct("<BBBHQ")  # version, whether a retweet, mentions, dimensions, created_at (ms)
 #: Mentions kept; a tweet naming more users than this is spam.
 MAX_MENTIONS: Final = 50
 #: Terms kept.
@@ -26,7 +26,8 @@ _NO_TERMS.flags.writeable = False
 class TweetRecord:
     """`vector` is float16 [d]; d is 0 in a log that is replayed before there is a model.
 
-    `terms` are its hashed terms uint16 [TERMS], the heaviest first, 0 where there are fewer.
+    `terms` are its hashed terms uint16 [TERMS], the heaviest first, 0 where there are fewer. A `retweet` has
+    vector and terms of its original, the rest is its own.
     """
 
     author_id: str
@@ -34,11 +35,12 @@ class TweetRecord:
     mentions: tuple[str, ...]
     vector: NDArray[np.float16]
     terms: NDArray[np.uint16] = field(default_factory=lambda: _NO_TERMS)
+    retweet: bool = False
 
     def to_bytes(self) -> bytes:
         """Header; author id and mentions, each behind its length (uint16); little-endian vector, terms."""
         names = [name.encode() for name in (self.author_id, *self.mentions[:MAX_MENTIONS])]
-        parts = [_HEADER.pack(_VERSION, len(names) - 1, len(self.vector), self.created_at)]
+        parts = [_HEADER.pack(_VERSION, self.retweet, len(names) - 1, len(self.vector), self.created_at)]
         for name in names:
             parts += (struct.pack("<H", len(name)), name)
         parts.append(self.vector.astype("<f2", copy=False).tobytes())
@@ -49,7 +51,7 @@ class TweetRecord:
     def from_bytes(cls, data: bytes) -> TweetRecord:
         """The inverse of `to_bytes`. Raises ValueError for another version or a torn record."""
         try:
-            version, mentions, dimensions, created_at = _HEADER.unpack_from(data)
+            version, retweet, mentions, dimensions, created_at = _HEADER.unpack_from(data)
             if version != _VERSION:
                 raise ValueError("a tweet record has another version: it was not written by this release")
             at, names = _HEADER.size, []
@@ -63,4 +65,4 @@ class TweetRecord:
             found = np.frombuffer(data, "<u2", TERMS, at + 2 * dimensions)
         except (struct.error, UnicodeDecodeError) as error:
             raise ValueError(f"a tweet record of {len(data)} bytes is torn") from error
-        return cls(names[0], created_at, tuple(names[1:]), vector, found)
+        return cls(names[0], created_at, tuple(names[1:]), vector, found, bool(retweet))

@@ -1,4 +1,4 @@
-"""Self-attention over a user's profile, taste and last engagements."""
+"""Self-attention over a user's profile, taste, self and last engagements."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.nn.functional import gelu, pad, scaled_dot_product_attention
 from models.recipe import Attention
 from models.rounding import VECTOR
 from models.users.base import Histories, UserEncoder, UserVectors
-from models.users.parts import Circumstances, Interests, Profile, Taste, dropped
+from models.users.parts import Circumstances, Interests, Profile, Reader, Taste, dropped
 
 
 class AttentionBlock(nn.Module):
@@ -38,13 +38,16 @@ class AttentionBlock(nn.Module):
 
 
 class AttentionUser(UserEncoder):
-    """Profile and taste are the first token, and what it has become after the blocks is the user vector."""
+    """Profile, taste and the reader's own embedding are the first token; what it has become after the blocks
+    is the user vector.
+    """
 
     def __init__(self, config: Attention, dimensions: int, author_width: int, taste_width: int) -> None:
         super().__init__()
         self.config = config
         self.profile = Profile(dimensions)
         self.taste = Taste(taste_width, dimensions) if taste_width else None
+        self.reader = Reader(config.readers, dimensions, config.reader_dropout) if config.readers else None
         self.circumstances = Circumstances(dimensions)
         self.author = nn.Linear(author_width, dimensions, bias=False) if author_width else None
         self.blocks = nn.ModuleList(
@@ -67,6 +70,8 @@ class AttentionUser(UserEncoder):
         person = self.profile(users)
         if self.taste is not None:
             person = person + self.taste(users.tastes)
+        if self.reader is not None:
+            person = person + self.reader(users)
         x = torch.cat([person.unsqueeze(1), items], dim=1)
         seen = pad(mask, (1, 0), value=True)
         for block in self.blocks:

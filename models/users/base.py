@@ -15,7 +15,8 @@ class Histories(NamedTuple):
 
     `mask` bool [n, m] is True where there is an item; `authors` (short keys), `actions` and `ages` (seconds
     before the newest item) are int64 [n, m]; `profile` [n, p]; `words` int64 [n, w], 0 where there is none;
-    `tastes` [n, t] are `models.text.tastes.Tastes.features`.
+    `tastes` [n, t] are `models.text.tastes.Tastes.features`; `readers` int64 [n] the users' own short keys, 0
+    for those of whom nothing is known.
     """
 
     vectors: Tensor
@@ -26,6 +27,7 @@ class Histories(NamedTuple):
     profile: Tensor
     words: Tensor
     tastes: Tensor
+    readers: Tensor
 
 
 class UserVectors(NamedTuple):

@@ -18,6 +18,9 @@ from models.users.base import Histories
 
 #: Ages of history items fall into buckets of doubling length: under an hour, two, four, ... years.
 _AGE_BUCKETS = 20
+#: By how much faster than the rest readers' embeddings learn: AdamW moves a number by its rate at most in
+#: each step, and a reader is in few of them.
+_READER_RATE = 30.0
 
 
 def word_embeddings(dimensions: int) -> nn.EmbeddingBag:
@@ -55,6 +58,27 @@ class Taste(nn.Module):
         """See the class; of `Histories.tastes`."""
         out: Tensor = self.plain(tastes) + self.down(gelu(self.up(tastes)))
         return out
+
+
+class Reader(nn.Module):
+    """What is particular to each reader, as vectors [n, d]: the only trace of what was shown in vain.
+
+    Readers are hashed; those that training never saw, and all of whom nothing is known, have 0.
+    """
+
+    def __init__(self, buckets: int, dimensions: int, dropout: float) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(buckets, dimensions)
+        nn.init.zeros_(self.embedding.weight)
+        self.dropout = dropout
+
+    def forward(self, users: Histories) -> Tensor:
+        """See the class."""
+        known = users.readers > 0
+        if self.training and self.dropout:
+            known = known & (torch.rand(known.shape, device=known.device) >= self.dropout)
+        out: Tensor = self.embedding(users.readers % self.embedding.num_embeddings)
+        return out * (known.unsqueeze(1) * _READER_RATE)
 
 
 class Circumstances(nn.Module):

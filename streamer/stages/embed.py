@@ -167,6 +167,7 @@ class EmbedStage(BackedStage):
                 tweet.created_at,
                 tuple(tweet.mentions[:MAX_MENTIONS]),
                 *contents[sources[key]],
+                retweet=tweet.kind == "retweet",
             )
             for key, tweet in tweets.items()
             if key in finite

@@ -75,7 +75,7 @@ class UsersStage(BackedStage):
             found = zip(keys, stores.tweets.get_many(list(keys)), strict=True)
             tweets = {key: record for key, record in found if record is not None}
             tastes = stores.tastes.get_many(list(part)) if self.backend.model.taste_width else None
-            vectors = self.backend.model.user_vectors(list(part.values()), tweets, tastes)
+            vectors = self.backend.model.user_vectors(part, tweets, tastes)
             stores.vectors.put_many(
                 {user_id: vector.tobytes() for user_id, vector in zip(part, vectors, strict=True)}
             )

@@ -134,6 +134,7 @@ def test_a_retweet_is_its_original(tmp_path: Path) -> None:
     )
     assert len(dataset.tweets) == 1
     assert dataset.exposures["tweet"].tolist() == [0, 0]
+    assert [pair(dataset, i, "retweeted") for i in range(2)] == [0, 1]
 
 
 def test_exposures_that_cannot_be_used_are_counted(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from models.bundle import Bundle
 from models.events import Tweet
 from models.features import PAIR_FEATURES
 from models.recipe import ModelConfig
@@ -52,6 +54,10 @@ def records(model: ServingModel) -> dict[int, TweetRecord]:
     return {i: TweetRecord("a", 10**12, (), vectors[i], terms[i]) for i in range(5)}
 
 
+def people(*states: UserState) -> dict[str, UserState]:
+    return {f"user {i}": state for i, state in enumerate(states)}
+
+
 def test_a_vector_does_not_depend_on_its_neighbours(model: ServingModel) -> None:
     together = embed(model, tweets(40)).astype(np.float32)
     for i, tweet in enumerate(tweets()):
@@ -61,18 +67,33 @@ def test_a_vector_does_not_depend_on_its_neighbours(model: ServingModel) -> None
 
 
 def test_a_user_without_history_is_the_cold_one(model: ServingModel) -> None:
-    found = model.user_vectors([UserState(), state(1)], records(model))
+    found = model.user_vectors(people(UserState(), state(1)), records(model))
     assert found[0] == model.cold[0]
     assert found[0]["filled"] == 0
     assert found[1] != model.cold[0]
     assert found.dtype == model.user_dtype
 
 
+def test_readers_differ_by_who_they_are_once_anything_is_known_of_them(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path)
+    bundle = Bundle.from_pretrained(tmp_path)
+    with torch.no_grad():
+        bundle.network.get_parameter("user.reader.embedding.weight").normal_()
+    model = ServingModel(bundle, "cpu")
+    one, same, other, unknown = model.user_vectors(
+        {"a": state(1), "b": UserState(), "c": state(1), "d": UserState()}, records(model)
+    )
+    assert np.abs(one["vector"].astype(int) - other["vector"]).max() > 8
+    assert same == unknown == model.cold[0]
+    assert model.user_vectors({"a": state(1)}, records(model))[0] == one
+
+
 def test_items_without_a_vector_are_left_out(model: ServingModel) -> None:
     known = records(model)
     empty = TweetRecord("a", 1, (), np.zeros(0, np.float16))
-    missing, dimensionless, fewer = model.user_vectors(
-        [state(99, 1), state(98, 1), state(1)], known | {98: empty}
+    missing, dimensionless, fewer = (
+        model.user_vectors({"a": one}, known | {98: empty})[0]
+        for one in (state(99, 1), state(98, 1), state(1))
     )
     np.testing.assert_array_equal(missing["vector"], dimensionless["vector"])
     np.testing.assert_allclose(missing["vector"], fewer["vector"], atol=2)
@@ -81,10 +102,10 @@ def test_items_without_a_vector_are_left_out(model: ServingModel) -> None:
 
 def test_a_user_vector_does_not_depend_on_the_others(model: ServingModel) -> None:
     known = records(model)
-    some = [state(1), state(*range(5)), UserState(), state(*([3, 4] * (HISTORY // 2)))]
+    some = people(state(1), state(*range(5)), UserState(), state(*([3, 4] * (HISTORY // 2))))
     together = model.user_vectors(some, known)
-    for i, one in enumerate(some):
-        alone = model.user_vectors([one], known)[0]
+    for i, (name, one) in enumerate(some.items()):
+        alone = model.user_vectors({name: one}, known)[0]
         np.testing.assert_allclose(alone["vector"], together[i]["vector"], atol=1)  # 1/32
         np.testing.assert_array_equal(alone["interests"], together[i]["interests"])
 
@@ -93,7 +114,7 @@ def test_a_score_depends_on_its_own_pair_alone(model: ServingModel) -> None:
     rng = np.random.default_rng(0)
     vectors = embed(model, tweets())
     rows = model.user_rows(8)
-    users = model.user_vectors([state(1), state(2, 3), UserState()], records(model))
+    users = model.user_vectors(people(state(1), state(2, 3), UserState()), records(model))
     rows.set(np.array([7, 0, 3]), users, np.array([1, 2, 3], np.uint32))
     pairs = [(t, s) for t in range(5) for s in (7, 0, 3)] * 300  # more than one chunk
     tweet, slot = np.array(pairs).T
@@ -111,7 +132,7 @@ def test_a_score_depends_on_its_own_pair_alone(model: ServingModel) -> None:
 
 def test_a_slot_that_is_set_again_is_the_new_user(model: ServingModel) -> None:
     vectors = embed(model, tweets())
-    users = model.user_vectors([state(1), state(2, 3)], records(model))
+    users = model.user_vectors(people(state(1), state(2, 3)), records(model))
     features = np.zeros((1, len(PAIR_FEATURES)), np.float32)
     index = np.zeros(1, np.intp)
 
@@ -161,7 +182,7 @@ def test_the_words_of_the_history_count(model: ServingModel) -> None:
     same = np.broadcast_to(vectors[:1], vectors.shape)  # nothing but the words differs
     known = {i: TweetRecord("a", 10**12, (), vectors[0], terms[i]) for i in range(2)}
     rows = model.user_rows(2)
-    rows.set(np.arange(2), model.user_vectors([state(0), state(1)], known), np.zeros(2, np.uint32))
+    rows.set(np.arange(2), model.user_vectors(people(state(0), state(1)), known), np.zeros(2, np.uint32))
     features = np.zeros((2, len(PAIR_FEATURES)), np.float32)
     p = model.score(same, terms, np.zeros(2, np.intp), rows, np.arange(2), features)
     assert np.abs(p[0] - p[1]).max() > 1e-4

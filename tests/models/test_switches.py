@@ -71,7 +71,7 @@ def readers(model: ServingModel, *states: UserState) -> NDArray[np.void]:
     tweets = [tweet(i) for i in range(5)]
     vectors, terms = embed(model, *tweets), model.terms(tweets)
     records = {i: TweetRecord("a", 10**12, (), vectors[i], terms[i]) for i in range(5)}
-    return model.user_vectors(states, records)
+    return np.concatenate([model.user_vectors({"the same": state}, records) for state in states])
 
 
 def scores(
@@ -174,7 +174,7 @@ def test_only_the_newest_engagements_count(tmp_path: Path) -> None:
 
 
 def test_without_history_nobody_has_engaged(tmp_path: Path) -> None:
-    model = load(tmp_path, config(Attention(heads=2, history=0, **SMALL)))
+    model = load(tmp_path, config(Attention(heads=2, history=0, readers=0, **SMALL)))
     found = readers(model, state(0, 1, 2))[0]
     for name in ("vector", "interests", "filled", "sketch"):
         np.testing.assert_array_equal(found[name], model.cold[0][name])

@@ -46,7 +46,7 @@ def tiny_config(text: TextConfig = BAG, interests: int = 4) -> ModelConfig:
     return ModelConfig(
         text=text,
         tweet=TweetConfig(dimensions=16, hidden=16, author_buckets=64, author_width=8),
-        user=Attention(heads=2, interests=interests),
+        user=Attention(heads=2, interests=interests, readers=64),
         ranker=RankerConfig(hidden=32, hidden_last=16),
     )
 
@@ -79,6 +79,8 @@ def tiny_bundle(
         if not isinstance(config.text, NoText):
             network.term_weights[1:] = 1.0
             network.learn(random_tastes(config.tastes))
+        if isinstance(config.user, Attention) and config.user.readers:
+            torch.nn.init.normal_(network.get_parameter("user.reader.embedding.weight"), std=0.02)
     bundle = Bundle(
         BundleConfig(heads=list(heads), recipe=Recipe(model=config)),
         network,

@@ -44,13 +44,17 @@ class TestTweets:
         created_at=st.integers(0, 4_102_444_800_000),
         mentions=st.lists(ids, max_size=MAX_MENTIONS),
         vector=arrays.arrays(np.float16, st.integers(0, 80), elements=st.floats(width=16)),
+        retweet=st.booleans(),
     )
-    def test_round_trip(self, author: str, created_at: int, mentions: list[str], vector: Any) -> None:
+    def test_round_trip(
+        self, author: str, created_at: int, mentions: list[str], vector: Any, retweet: bool
+    ) -> None:
         terms = np.arange(TERMS, dtype=np.uint16) + len(vector)
-        record = TweetRecord(author, created_at, tuple(mentions), vector, terms)
+        record = TweetRecord(author, created_at, tuple(mentions), vector, terms, retweet)
         data = record.to_bytes()
         again = TweetRecord.from_bytes(data)
         assert (again.author_id, again.created_at, again.mentions) == (author, created_at, tuple(mentions))
+        assert again.retweet is retweet
         assert again.vector.tobytes() == vector.astype("<f2").tobytes()
         assert again.terms.tolist() == terms.tolist()
         assert again.to_bytes() == data
@@ -76,7 +80,7 @@ class TestTweets:
 
     def test_size(self) -> None:
         record = TweetRecord("1234567890", 1, (), np.ones(64, np.float16))
-        assert len(record.to_bytes()) == 12 + 12 + 128 + 32
+        assert len(record.to_bytes()) == 13 + 12 + 128 + 32
 
 
 class TestUsers:

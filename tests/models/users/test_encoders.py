@@ -45,6 +45,7 @@ def people(n: int = 9, m: int = 6, seed: int = 1) -> Histories:
         profile=torch.rand(n, len(PROFILE_FEATURES)),
         words=words,
         tastes=torch.randn(n, 2 * TASTE + 2),
+        readers=torch.arange(n),
     )
 
 

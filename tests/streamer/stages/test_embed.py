@@ -114,7 +114,7 @@ def test_a_retweet_takes_its_originals_vector(
     assert vector(backend, "3") == vector(backend, "4") == vector(backend, "1") != vector(backend, "5")
     record = backend.stores.tweets.get_many([3])[0]
     assert record is not None
-    assert (record.author_id, record.mentions) == ("b", ("m",))
+    assert (record.author_id, record.mentions, record.retweet) == ("b", ("m",), True)
 
 
 def test_a_retweet_of_the_unknown_is_embedded_by_its_own_text(rig: Rig, counting: CountingModel) -> None:

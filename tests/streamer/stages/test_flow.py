@@ -146,7 +146,7 @@ def _one(
 ) -> Row:
     state = stores.users.get_many([user])[0] or UserState()
     rows = model.user_rows(1)
-    vectors = model.user_vectors([state], tweets, stores.tastes.get_many([user]))
+    vectors = model.user_vectors({user: state}, tweets, stores.tastes.get_many([user]))
     slot = np.zeros(1, np.intp)
     rows.set(slot, vectors, np.array([short_key(user)], np.uint32))
     features = pair_features(
@@ -155,6 +155,7 @@ def _one(
         stores.affinities.get_many([Pair(tweet.author_id, 0, user)]),
         vectors["habits"],
         np.array([user in tweet.mentions]),
+        np.array([tweet.kind == "retweet"]),
         np.array([np.sum(author.items["author"] == short_key(user))], np.float32),
     )
     row: Row = model.score(record.vector[None], record.terms[None], slot, rows, slot, features)[0]

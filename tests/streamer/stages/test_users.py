@@ -38,7 +38,7 @@ def test_the_vector_is_the_models_own(rig: Rig, backend: MemoryBackend) -> None:
     assert state is not None
     record = backend.stores.tweets.get_many([1])[0]
     assert record is not None
-    wanted = backend.model.user_vectors([state], {1: record}, backend.stores.tastes.get_many(["u"]))
+    wanted = backend.model.user_vectors({"u": state}, {1: record}, backend.stores.tastes.get_many(["u"]))
     assert decode([vector(backend, "u")], backend.model.user_dtype).tobytes() == wanted.tobytes()
     assert state.items["author"].tolist()[1] == 0  # a tweet nobody has seen has no author
 
@@ -62,6 +62,12 @@ def test_late_events_find_their_place(rig: Rig, backend: MemoryBackend) -> None:
     rig.publish("engagements", *(engage("v", e.tweet_id, at=e.at) for e in reversed(events)))
     rig.run()
     found = decode([vector(backend, user) for user in "uv"], backend.model.user_dtype)
+    # As if the other were the same person: what is particular to each reader apart.
+    (state,), tweets = backend.stores.users.get_many(["v"]), backend.stores.tweets.get_many([1, 2, 3])
+    assert state is not None
+    records = {key: record for key, record in enumerate(tweets, start=1) if record is not None}
+    taste = backend.stores.tastes.get_many(["v"])
+    found = np.concatenate([found[:1], backend.model.user_vectors({"u": state}, records, taste)])
     for name in ("vector", "interests", "habits"):
         for field in found[name].dtype.names or [None]:
             u, v = found[name] if field is None else found[name][field]
