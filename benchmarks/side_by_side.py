@@ -25,21 +25,20 @@ Events = Sequence[Tweet | ScoreRequest]
 
 
 class _Entrant(NamedTuple):
-    """A system, the tweets it gets in one run (slow ones get fewer: rates are compared), its target."""
+    """A system, and the tweets it gets in one run: slow ones get fewer, rates are compared."""
 
     name: str
     start: Callable[[Settings], System]
     tweets: int
-    target: float | None
 
 
 US: Final = "us"
 _ENTRANTS: Final = (
-    _Entrant(US, Ours, 5_000, None),
-    _Entrant("idiomatic Faust", partial(Peer, "faust_agent"), 200, 20),
-    _Entrant("kafka-python loop", partial(Peer, "kafka_python_loop"), 400, 10),
-    _Entrant("confluent-kafka loop", partial(Peer, "confluent_loop"), 800, 3),
-    _Entrant("Quix Streams", partial(Peer, "quix_dataframe"), 400, 3),
+    _Entrant(US, Ours, 5_000),
+    _Entrant("idiomatic Faust", partial(Peer, "faust_agent"), 200),
+    _Entrant("kafka-python loop", partial(Peer, "kafka_python_loop"), 400),
+    _Entrant("confluent-kafka loop", partial(Peer, "confluent_loop"), 800),
+    _Entrant("Quix Streams", partial(Peer, "quix_dataframe"), 400),
 )
 
 
@@ -48,11 +47,15 @@ def side_by_side(
     name: str,
     what: str,
     *,
-    target: float | None,
+    target: float | None = None,
+    ratios: Mapping[str, float] | None = None,
     prepare: Callable[[Rig, Sequence[int]], None],
     events: Callable[[Rig, Sequence[int]], Events],
 ) -> list[Result]:
-    """Ratios and rates of `events` of the first so many tweets, `prepare` being called before each run."""
+    """Ratios and rates of `events` of the first so many tweets, `prepare` being called before each run.
+
+    `target` is our rate's, in predictions/s, `ratios` are those against peers, by name.
+    """
     runs: dict[str, list[Drained]] = {entrant.name: [] for entrant in _ENTRANTS}
     sample: dict[tuple[str, str], Prediction] = {}
     with Rig(Workload.fanout(users=20_000)) as rig:
@@ -77,12 +80,12 @@ def side_by_side(
     rates = {entrant: [run.rate for run in found] for entrant, found in runs.items()}
     title = f"{name}, {what}, predictions/s"
     peers = {entrant.name: _described(entrant) for entrant in _ENTRANTS if entrant.name != US}
-    ratios = [
+    compared = [
         Result(
             name=title,
             value=ratio(rates[US], rates[entrant.name]),
             unit="x",
-            target=entrant.target,
+            target=(ratios or {}).get(entrant.name),
             peer=peers[entrant.name],
         )
         for entrant in _ENTRANTS
@@ -109,7 +112,7 @@ def side_by_side(
         for entrant in _ENTRANTS
         for process in ("system", "kafka", "redis")
     ]
-    return [*ratios, *absolutes, *costs]
+    return [*compared, *absolutes, *costs]
 
 
 def require_same(

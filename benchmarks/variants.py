@@ -53,6 +53,7 @@ def variants(default: Recipe, encoder: str = "") -> dict[str, Variant]:
         "concat": Variant("user and tweet vector end to end", combined(combine="concat")),
         "hadamard": Variant("their product alone", combined(combine="hadamard")),
         "no-author": Variant("no author embedding", model(tweet=tweet(author_width=0))),
+        "no-tastes": Variant("readers have no tastes", model(taste=0)),
         "no-metadata": Variant(
             "no kind, media or hour, no numbers of authors", model(tweet=tweet(metadata=False))
         ),
@@ -66,6 +67,9 @@ def variants(default: Recipe, encoder: str = "") -> dict[str, Variant]:
         "bert": Variant("text: small BERT from scratch", text(Transformer())),
     }
     user = default.model.user
+    if isinstance(user, Attention):
+        anonymous = replace(user, readers=0)
+        found["no-reader"] = Variant("readers have no embeddings of their own", model(user=anonymous))
     if isinstance(user, Attention | StarSpace):
         for length in (0, 4, 8, 16):
             of = "engagement" if length == 1 else "engagements"
