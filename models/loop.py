@@ -38,6 +38,8 @@ from models.text.bank import Bank, TermTable
 
 #: Exposures judged at once where no gradients are kept.
 _CHUNK: Final = 4_096
+#: Exposures counted at once.
+_COUNTED: Final = 1 << 18
 #: Steps between looks at the clock and at the losses, which stay on the device until then.
 _LOOK = 50
 #: Of the learning rates, in the second stage. On a real log, two or three passes over the newest tenth of
@@ -96,6 +98,9 @@ class Loop:
         else:
             stand = Stand()
             self._fit_scales(train)
+            for start in range(train.start, train.stop, _COUNTED):
+                part = self.dataset.exposures[start : min(start + _COUNTED, train.stop)]
+                self.network.meet(self.dataset.users["reader"][part["user"]])
             self._start_at_base_rates(train)
         self._begin(stand)
         while (

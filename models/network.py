@@ -76,6 +76,10 @@ class Network(nn.Module):
         if len(known):
             self.user.fit(torch.from_numpy(profile_features(known)))
 
+    def meet(self, readers: NDArray[np.uint32]) -> None:
+        """Count some more of the exposures that are learned from, by their readers' short keys [n]."""
+        self.user.meet(torch.from_numpy(readers.astype(np.int64)).to(self.device()))
+
     def start_at(self, logits: Tensor) -> None:
         """Let an untrained network give these logits [heads], about, to everybody."""
         with torch.no_grad():

@@ -60,6 +60,11 @@ class AttentionUser(UserEncoder):
         """See `UserEncoder`."""
         self.profile.features.fit(profiles)
 
+    def meet(self, readers: Tensor) -> None:
+        """See `UserEncoder`."""
+        if self.reader is not None:
+            self.reader.meet(readers)
+
     def forward(self, users: Histories, authors: Tensor) -> UserVectors:
         """See `UserEncoder`."""
         mask = dropped(users.mask, self.config.item_dropout, self.training)

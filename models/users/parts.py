@@ -21,6 +21,8 @@ _AGE_BUCKETS = 20
 #: By how much faster than the rest readers' embeddings learn: AdamW moves a number by its rate at most in
 #: each step, and a reader is in few of them.
 _READER_RATE = 30.0
+#: Exposures of a reader with which the embedding counts for half: a single one moves it by 1.
+_READER_PRIOR = 100.0
 
 
 def word_embeddings(dimensions: int) -> nn.EmbeddingBag:
@@ -63,22 +65,36 @@ class Taste(nn.Module):
 class Reader(nn.Module):
     """What is particular to each reader, as vectors [n, d]: the only trace of what was shown in vain.
 
-    Readers are hashed; those that training never saw, and all of whom nothing is known, have 0.
+    Readers are hashed; it counts for less the fewer exposures of a bucket there were to learn from, and for
+    nothing where there were none, or nothing is known of a user.
     """
 
     def __init__(self, buckets: int, dimensions: int, dropout: float) -> None:
         super().__init__()
         self.embedding = nn.Embedding(buckets, dimensions)
         nn.init.zeros_(self.embedding.weight)
+        self.exposures: Tensor  # to learn from, by bucket
+        self.register_buffer("exposures", torch.zeros(buckets))
         self.dropout = dropout
+
+    def meet(self, readers: Tensor) -> None:
+        """See `UserEncoder.meet`."""
+        self.exposures += torch.bincount(self.bucket(readers), minlength=len(self.exposures))
+
+    def bucket(self, readers: Tensor) -> Tensor:
+        """Short keys int64 [n] to rows."""
+        return readers % self.embedding.num_embeddings
 
     def forward(self, users: Histories) -> Tensor:
         """See the class."""
         known = users.readers > 0
         if self.training and self.dropout:
             known = known & (torch.rand(known.shape, device=known.device) >= self.dropout)
-        out: Tensor = self.embedding(users.readers % self.embedding.num_embeddings)
-        return out * (known.unsqueeze(1) * _READER_RATE)
+        bucket = self.bucket(users.readers)
+        count = self.exposures[bucket]
+        weight = known * _READER_RATE * count / (count + _READER_PRIOR)
+        out: Tensor = self.embedding(bucket) * weight.unsqueeze(1)
+        return out
 
 
 class Circumstances(nn.Module):

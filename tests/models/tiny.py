@@ -80,7 +80,8 @@ def tiny_bundle(
             network.term_weights[1:] = 1.0
             network.learn(random_tastes(config.tastes))
         if isinstance(config.user, Attention) and config.user.readers:
-            torch.nn.init.normal_(network.get_parameter("user.reader.embedding.weight"), std=0.02)
+            torch.nn.init.normal_(network.get_parameter("user.reader.embedding.weight"), std=0.04)
+            network.get_buffer("user.reader.exposures").fill_(100.0)
     bundle = Bundle(
         BundleConfig(heads=list(heads), recipe=Recipe(model=config)),
         network,

@@ -91,6 +91,22 @@ def test_every_weight_learns(config: UserConfig) -> None:
     assert not without
 
 
+def test_a_reader_counts_for_as_much_as_there_was_to_learn_from() -> None:
+    encoder = build(Attention(interests=4, interest_width=4, readers=32))
+    row = torch.randn(D)
+    with torch.no_grad():
+        encoder.get_parameter("reader.embedding.weight").copy_(row.expand(32, -1))
+    users = some(people(), torch.full((3,), 4))
+    unmet = vectors(encoder, users._replace(readers=torch.tensor([0, 1, 2]))).vector
+    assert torch.equal(unmet[1:], unmet[:1].expand(2, -1))
+    encoder.meet(torch.tensor([2] * 5 + [3]))
+    encoder.meet(torch.tensor([2] * 295 + [35]))  # of reader 3's bucket
+    found = vectors(encoder, users._replace(readers=torch.tensor([1, 3, 2]))).vector
+    assert torch.equal(found[0], unmet[0])
+    little, much = (found[1:] - unmet[0]).abs().amax(1)
+    assert 0 < little < much / 2
+
+
 def test_authors_may_have_no_embedding() -> None:
     encoder, users = build(Attention(), author_width=0), people()
     encoder(users, torch.zeros(9, 6, 0))
