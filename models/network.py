@@ -89,8 +89,3 @@ class Network(nn.Module):
     def device(self) -> torch.device:
         """Where its parameters are."""
         return next(self.parameters()).device
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, gather_object
 from torch import Tensor, nn
 
-from models.network import pick_device
+from models.devices import pick_device
 
 T = TypeVar("T")
 

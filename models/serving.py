@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
+from models.devices import pick_device
 from models.events import Profile, Tweet
 from models.features import tweet_features
 from models.histories import depth, histories, reader_terms, snapshots
-from models.network import pick_device
 from models.rounding import INTEREST, VECTOR, pack
 from models.scorer import UserRows, make_scorer
 from models.state.keys import short_key

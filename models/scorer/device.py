@@ -8,19 +8,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.devices import to_device
 from models.network import Network
 from models.rounding import INTEREST, VECTOR, unpack
+from models.scorer.device_inputs import DeviceAsked, device_coverage, device_likeness
 from models.scorer.rows import UserRows
 from models.state.vector import HABITS, SKETCH
-from models.text.coverage import Asked, coverage
-from models.text.likeness import likeness
+from models.text.coverage import Asked
 
 #: Pairs at once: the gathered interests of 65,536 take 128 MB as float32.
 _CHUNK: Final = 65_536
 
 
 class DeviceRows:
-    """See `UserRows`. What the network reads lies on its device, the sketches here."""
+    """See `UserRows`. Everything lies on the network's device but habits and keys."""
 
     def __init__(self, capacity: int, network: Network) -> None:
         device, ranker = network.device(), network.ranker
@@ -34,8 +35,9 @@ class DeviceRows:
         self.vectors = torch.zeros(capacity, d, dtype=torch.int8, device=device)
         self.interests = torch.zeros(capacity, k, w, dtype=torch.int8, device=device)
         self.filled = torch.zeros(capacity, dtype=torch.int64, device=device)
-        self.sketches = np.zeros((capacity, SKETCH), np.uint8)
-        self.leanings = np.zeros((capacity, len(network.tastes.center)), np.int8)
+        self.sketches = torch.zeros(capacity, SKETCH, dtype=torch.uint8, device=device)
+        width = len(network.tastes.center)
+        self.leanings = torch.zeros(capacity, width, dtype=torch.int8, device=device)
         self.habits = np.zeros(capacity, HABITS)
         self.keys = np.zeros(capacity, np.uint32)
         self._ranker = ranker
@@ -43,8 +45,8 @@ class DeviceRows:
     @property
     def row_bytes(self) -> int:
         """Memory that a user takes."""
-        there = (self.projected, self.vectors, self.interests, self.filled)
-        here = (self.sketches, self.leanings, self.habits, self.keys)
+        there = self.projected, self.vectors, self.interests, self.filled, self.sketches, self.leanings
+        here = self.habits, self.keys
         return sum(t[0].nbytes for t in there) + sum(a.strides[0] for a in here)
 
     def set(self, slots: NDArray[np.intp], records: NDArray[np.void], keys: NDArray[np.uint32]) -> None:
@@ -57,8 +59,8 @@ class DeviceRows:
         self.vectors[at] = vectors
         self.interests[at] = torch.from_numpy(unpack(records["interests"])).to(device)
         self.filled[at] = torch.from_numpy(records["filled"].astype(np.int64)).to(device)
-        self.sketches[slots] = records["sketch"]
-        self.leanings[slots] = records["leaning"]
+        self.sketches[at] = torch.from_numpy(records["sketch"].copy()).to(device)
+        self.leanings[at] = torch.from_numpy(records["leaning"].copy()).to(device)
         self.habits[slots] = records["habits"]
         self.keys[slots] = keys
 
@@ -88,19 +90,20 @@ class DeviceScorer:
         out = np.empty((len(slots), self._network.heads), np.float32)
         with torch.inference_mode():
             side = ranker.tweet(torch.from_numpy(tweets).to(device))
+            asks = DeviceAsked.of(asked, device)
             for start in range(0, len(slots), _CHUNK):
                 part = slice(start, start + _CHUNK)
-                covered = coverage(asked, tweet[part], rows.sketches, slots[part])
-                like = likeness(asked.tastes, tweet[part], rows.leanings, slots[part])
-                inputs = torch.from_numpy(np.concatenate([features[part], covered, like], axis=1)).to(device)
-                of_tweet = torch.from_numpy(tweet[part]).to(device)
-                of_user = torch.from_numpy(slots[part]).to(device)
+                of_tweet, of_user, given = (
+                    to_device(torch.from_numpy(array[part]), device) for array in (tweet, slots, features)
+                )
+                covered = device_coverage(asks, of_tweet, rows.sketches, of_user)
+                like = device_likeness(asks, of_tweet, rows.leanings, of_user)
                 out[part] = ranker.pair(
                     rows.projected[of_user],
                     rows.vectors[of_user] * VECTOR.step,
                     rows.interests[of_user] * INTEREST.step,
                     rows.filled[of_user],
                     type(side)(*(values[of_tweet] for values in side)),
-                    inputs,
+                    torch.cat([given, covered, like], dim=1),
                 ).cpu()
         return out

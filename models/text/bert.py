@@ -6,7 +6,7 @@ bytecode at hand. Tested against it. Knows nothing of tokenisers or pooling.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.devices import to_device
+from models.text.attention import Attend, end_to_end, padded
 from models.text.base import Group
 
 _ROBERTAS: Final = frozenset({"camembert", "roberta", "xlm-roberta"})
@@ -32,9 +34,6 @@ _DISTIL: Final = {
 #: Tokens of a pack are made a multiple of this. oneDNN compiles a product anew for each number of rows, which
 #: takes 2 ms, and sums bfloat16 in an order that depends on it, so that a text would know its neighbours.
 ROWS: Final = 256
-
-#: From queries, keys and values side by side [t, 3·d] to what attention makes of them [t, d].
-Attend = Callable[[Tensor], Tensor]
 
 
 class Shape(msgspec.Struct, kw_only=True, frozen=True):
@@ -100,37 +99,21 @@ class Bert(nn.Module):
         """Ids int64 [n, l] with mask bool [n, l] to states [n, l, d]."""
         n, length = ids.shape
         shape, rate = self.shape, self.shape.attention_probs_dropout_prob if self.training else 0.0
-
-        def attend(qkv: Tensor) -> Tensor:
-            q, k, v = _heads(qkv, n, length, shape.num_attention_heads)
-            mixed = functional.scaled_dot_product_attention(q, k, v, mask[:, None, None], rate)
-            return mixed.transpose(1, 2).reshape(n * length, -1)
-
-        states = self.embeddings(ids.reshape(-1), self._positions(length, ids.device).repeat(n))
-        return self._through(states, attend).view(n, length, -1)
+        positions = self._positions(length, ids.device).repeat(n)
+        states = self.embeddings(ids.reshape(-1), positions)
+        return self._through(states, padded(mask, shape.num_attention_heads, rate)).view(n, length, -1)
 
     def packed(self, ids: Tensor, groups: Sequence[Group]) -> Tensor:
-        """Ids int64 [t] of texts end to end to states [t, d]: attention takes texts of one length at a time,
-        everything else all tokens at once, and some more that belong to no text.
+        """Ids int64 [t] of texts end to end to states [t, d]: attention knows texts, everything else takes
+        all tokens at once, and some more that belong to no text.
         """
-        more = -len(ids) % ROWS
-
-        def attend(qkv: Tensor) -> Tensor:
-            parts = []
-            for g in groups:
-                q, k, v = _heads(qkv[g.start : g.end], g.texts, g.length, self.shape.num_attention_heads)
-                mixed = functional.scaled_dot_product_attention(q, k, v)
-                parts.append(mixed.transpose(1, 2).reshape(g.end - g.start, -1))
-            return functional.pad(torch.cat(parts), (0, 0, 0, more))
-
-        def attend_exactly(qkv: Tensor) -> Tensor:
-            return attend(qkv.float()).to(qkv.dtype)
-
-        positions = [self._positions(g.length, ids.device).repeat(g.texts) for g in groups]
-        # On a CPU and at 30 tokens, torch's attention takes 4.3 us a token in bfloat16 and 2.6 in float32.
-        attention = attend if ids.is_cuda else attend_exactly
-        states = self.embeddings(*(functional.pad(part, (0, more)) for part in (ids, torch.cat(positions))))
-        return self._through(states, attention)[: len(ids)]
+        more, host = -len(ids) % ROWS, torch.device("cpu")
+        positions = [self._positions(g.length, host).repeat(g.texts) for g in groups]
+        both = ids, to_device(torch.cat(positions), ids.device)
+        heads, width = self.shape.num_attention_heads, self.shape.hidden_size
+        attend = end_to_end(groups, heads, width // heads, self.embeddings.words.weight)
+        states = self.embeddings(*(functional.pad(part, (0, more)) for part in both))
+        return self._through(states, attend)[: len(ids)]
 
     def _positions(self, length: int, device: torch.device) -> Tensor:
         first = self.shape.first_position
@@ -184,9 +167,3 @@ class Layer(nn.Module):
         states = self.mix_norm(states + self.dropout(self.mix(attend(self.qkv(states)))))
         out: Tensor = self.norm(states + self.dropout(self.down(self.activation(self.up(states)))))
         return out
-
-
-def _heads(qkv: Tensor, texts: int, length: int, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values, each [texts, heads, length, w]."""
-    q, k, v = qkv.view(texts, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
-    return q, k, v

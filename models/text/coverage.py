@@ -22,9 +22,9 @@ from models.text.terms import Terms
 #: Terms taken from each tweet of a history, the heaviest.
 HISTORY_TERMS: Final = 8
 #: Bytes of the filter; the counts take the others.
-_SEEN: Final = 204
+SEEN: Final = 204
 #: log(1 + tweets) for each count: 1, 2, 3 or 4, more.
-_LOGS: Final = tuple(np.log1p(n).astype(np.float32) for n in (1.0, 2.0, 3.5, 8.0))
+LOGS: Final = tuple(np.log1p(n).astype(np.float32) for n in (1.0, 2.0, 3.5, 8.0))
 #: Shares of the tweet's squared weight that the history has, and has more than once; the same times
 #: log(1 + tweets); the largest weight · log(1 + tweets).
 COVERAGE: Final = ("terms_known", "terms_repeated", "terms_often", "terms_best")
@@ -60,8 +60,8 @@ def places(terms: Terms) -> NDArray[np.uint16]:
     mixed = [(wide * factor & 0xFFFFFFFF) >> np.uint64(16) for factor in (0x9E3779B1, 0x85EBCA77)]
     out = np.empty((*terms.shape, 4), np.uint16)
     for i, half in enumerate(mixed):
-        out[..., i] = half * (8 * _SEEN) >> np.uint64(16)
-        out[..., 2 + i] = half * (4 * (SKETCH - _SEEN)) >> np.uint64(16)
+        out[..., i] = half * (8 * SEEN) >> np.uint64(16)
+        out[..., 2 + i] = half * (4 * (SKETCH - SEEN)) >> np.uint64(16)
     return out
 
 
@@ -101,7 +101,7 @@ def _sketch(terms: Terms, at: NDArray[np.uint16], out: Sketch) -> None:
             if count > 1:
                 level = 1 if count == 2 else 2 if count < 5 else 3
                 for p in range(2, 4):
-                    place, shift = _SEEN + (at[i, j, p] >> 2), 2 * (at[i, j, p] & 3)
+                    place, shift = SEEN + (at[i, j, p] >> 2), 2 * (at[i, j, p] & 3)
                     rest = out[i, place] & ~(3 << shift)
                     out[i, place] = rest | (max((out[i, place] >> shift) & 3, level) << shift)
 
@@ -127,10 +127,10 @@ def covered(
             known += squares[t, j]
             a, b = bits[t, j, 2], bits[t, j, 3]
             level = min(
-                (rows[r, at + _SEEN + (a >> 2)] >> (2 * (a & 3))) & 3,
-                (rows[r, at + _SEEN + (b >> 2)] >> (2 * (b & 3))) & 3,
+                (rows[r, at + SEEN + (a >> 2)] >> (2 * (a & 3))) & 3,
+                (rows[r, at + SEEN + (b >> 2)] >> (2 * (b & 3))) & 3,
             )
-            log = _LOGS[level]
+            log = LOGS[level]
             if level:
                 repeated += squares[t, j]
             often += squares[t, j] * log

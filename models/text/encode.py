@@ -5,62 +5,81 @@ Knows nothing of where texts come from or vectors go.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import sha256
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.devices import returned, to_device
 from models.text.base import TextEncoder
 from models.text.bert import ROWS
 from models.text.tokens import Tokens
 
-#: Tokens that go through an encoder at once: on a CPU what is computed at the least, on a GPU what fills it.
+#: Tokens that go through an encoder at once: on a CPU what is computed at the least, on a GPU what fills it
+#: (a BERT-base on an H200, tokens/s: 16,384 and 32,768 2.78M, 49,152 2.83M, 65,536 2.86M).
 _PACK: Final = {"cpu": ROWS, "cuda": 65_536}
-#: Texts tokenised at a time: while a GPU computes the vectors of some, the next are tokenised.
-_SLICE: Final = 2_048
+#: Texts tokenised and sorted at a time: while a GPU computes the vectors of some, the next are made ready.
+_SLICE: Final = 4_096
+
+Rows = Sequence[NDArray[np.int32]]
+Item = TypeVar("Item")
 
 
 def encode_texts(encoder: TextEncoder, tokens: Tokens, texts: Sequence[str]) -> NDArray[np.float16]:
     """Vectors float16 [n, width] of texts. A row may hold non-finite values."""
-    with _inference(encoder):
-        slices = [texts[start : start + _SLICE] for start in range(0, len(texts), _SLICE)]
-        return _gather(encoder, [_launch(encoder, tokens.encode(part)) for part in slices])
+    return _encode_all(encoder, map(tokens.encode, _slices(texts)), len(texts))
 
 
-def encode_rows(encoder: TextEncoder, rows: Sequence[NDArray[np.int32]]) -> NDArray[np.float16]:
+def encode_rows(encoder: TextEncoder, rows: Rows) -> NDArray[np.float16]:
     """The same of token ids, each [1..]."""
-    with _inference(encoder):
-        return _gather(encoder, [_launch(encoder, rows)] if rows else [])
+    return _encode_all(encoder, _slices(rows), len(rows))
 
 
-def _launch(encoder: TextEncoder, rows: Sequence[NDArray[np.int32]]) -> Tensor:
-    """Vectors [n, width] on the encoder's device, where they may still be under way."""
+def _slices(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    for start in range(0, len(items), _SLICE):
+        yield items[start : start + _SLICE]
+
+
+def _encode_all(encoder: TextEncoder, slices: Iterable[Rows], count: int) -> NDArray[np.float16]:
     device = next(encoder.parameters()).device
-    lengths = np.array([len(row) for row in rows])
-    order = np.argsort(lengths, kind="stable")
-    ids = _send(np.concatenate([rows[i] for i in order]).astype(np.int64), device)
-    lengths, back = lengths[order], np.empty_like(order)
-    back[order] = np.arange(len(order))
-    if device.type == "cpu":
-        vectors = _side_by_side(encoder, ids, lengths)
-    else:
-        vectors = [_encode(encoder, *pack) for pack in _cut(ids, lengths, _PACK[device.type])]
-    return torch.cat(vectors)[_send(back, device)]
+    out = np.empty((count, encoder.width), np.float16)
+    with _inference(encoder):
+        for places, vectors in returned(_vectors(encoder, slices, device), device):
+            out[places] = vectors.numpy()
+    return out
 
 
-def _side_by_side(encoder: TextEncoder, ids: Tensor, lengths: NDArray[np.int64]) -> list[Tensor]:
+def _vectors(
+    encoder: TextEncoder, slices: Iterable[Rows], device: torch.device
+) -> Iterator[tuple[NDArray[np.intp], Tensor]]:
+    """Places in the output and vectors, of one pack after the other; on a GPU they may be under way yet."""
+    start = 0
+    for rows in slices:
+        lengths = np.array([len(row) for row in rows])
+        order = np.argsort(lengths, kind="stable")
+        ids = to_device(torch.from_numpy(np.concatenate([rows[i] for i in order])), device).long()
+        packs = _cut(ids, lengths[order], _PACK[device.type])
+        on_cpu = device.type == "cpu"
+        at = 0
+        for vectors in _side_by_side(encoder, packs) if on_cpu else (_encode(encoder, *p) for p in packs):
+            yield start + order[at : at + len(vectors)], vectors
+            at += len(vectors)
+        start += len(rows)
+
+
+def _side_by_side(encoder: TextEncoder, cut: Iterable[tuple[Tensor, list[int]]]) -> list[Tensor]:
     """Each core takes a pack through all layers: were every operation shared out among the cores, they would
     wait for each other at each of them, and for whatever else the machine has to do. (One text through a
     small BERT, on a busy machine: 3.7 ms on one core, 86 on two.)
     """
     threads = torch.get_num_threads()
-    packs = list(_cut(ids, lengths, _PACK["cpu"]))
+    packs = list(cut)
 
     def encode(pack: tuple[Tensor, list[int]]) -> Tensor:
         with torch.inference_mode():  # each thread has its own
@@ -96,19 +115,6 @@ def _encode(encoder: TextEncoder, ids: Tensor, lengths: Sequence[int]) -> Tensor
     return torch.cat(
         [_encode(encoder, ids[:cut], lengths[:half]), _encode(encoder, ids[cut:], lengths[half:])]
     )
-
-
-def _send(array: NDArray[np.int64], device: torch.device) -> Tensor:
-    """To the device; without waiting for it, if it is a GPU."""
-    tensor = torch.from_numpy(array)
-    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
-
-
-def _gather(encoder: TextEncoder, parts: Sequence[Tensor]) -> NDArray[np.float16]:
-    if not parts:
-        return np.empty((0, encoder.width), np.float16)
-    out: NDArray[np.float16] = torch.cat(list(parts)).cpu().numpy()
-    return out
 
 
 def packs_of(lengths: Sequence[int] | NDArray[np.int64], budget: int) -> Iterator[list[int]]:

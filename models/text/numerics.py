@@ -6,7 +6,6 @@ get the same vectors. Knows nothing of logs or streams.
 
 from __future__ import annotations
 
-import copy
 import logging
 from typing import Final, Literal, cast
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from models.text.base import TextEncoder
 from models.text.bf16 import in_bfloat16
 from models.text.encode import encode_rows
+from models.text.fused import fused
 from models.text.int8 import quantised
 from models.text.tokens import Tokens
 
@@ -83,7 +83,7 @@ def _made(encoder: TextEncoder, numerics: Numerics) -> TextEncoder:
             out = cast(TextEncoder, quantised(encoder))
         case "bf16":
             if next(encoder.parameters()).is_cuda:
-                out = copy.deepcopy(encoder).to(torch.bfloat16)
+                out = cast(TextEncoder, fused(encoder))
             else:
                 out = cast(TextEncoder, in_bfloat16(encoder))
         case _:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -99,8 +101,13 @@ def case(request: pytest.FixtureRequest) -> Case:
     return Case(request.param)
 
 
-@pytest.fixture(params=["cpu", "device"])
+GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"))
+
+
+@pytest.fixture(params=["cpu", "device", GPU])
 def scorer(request: pytest.FixtureRequest, case: Case) -> Scorer:
+    if request.param == "cuda":
+        return DeviceScorer(copy.deepcopy(case.network).to("cuda"))
     if request.param == "device":
         return DeviceScorer(case.network)
     return make_scorer(case.network, torch.device("cpu"))

@@ -1,0 +1,48 @@
+"""Which device, onto it and back. Knows nothing of what runs there."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Final, TypeVar
+
+import torch
+from torch import Tensor
+
+Tag = TypeVar("Tag")
+
+#: Results under way at a time: of packs of 32,768 tokens through a BERT-base, a fifth of a second's.
+_AHEAD: Final = 16
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the GPU where there is one."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """From the host; without waiting for it, or for what is under way there, if the device is a GPU."""
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+def returned(parts: Iterable[tuple[Tag, Tensor]], device: torch.device) -> Iterator[tuple[Tag, Tensor]]:
+    """The same on the host, in order; a GPU goes on with the next ones, of which some are asked for ahead."""
+    if device.type == "cpu":
+        yield from parts
+        return
+    copies: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    waiting: deque[tuple[Tag, Tensor, torch.cuda.Event]] = deque()
+    for tag, part in parts:
+        copies.wait_stream(torch.cuda.current_stream(device))
+        part.record_stream(copies)
+        with torch.cuda.stream(copies):
+            waiting.append((tag, part.to("cpu", non_blocking=True), copies.record_event()))
+        if len(waiting) > _AHEAD:
+            yield _arrived(*waiting.popleft())
+    while waiting:
+        yield _arrived(*waiting.popleft())
+
+
+def _arrived(tag: Tag, part: Tensor, done: torch.cuda.Event) -> tuple[Tag, Tensor]:
+    done.synchronize()
+    return tag, part
