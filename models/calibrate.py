@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from models.calibration import Curve, Floats
+from models.calibration import Curve, Floats, sigmoid
 from models.recipe import Calibration
 
 #: With fewer of either class a fitted curve is mostly noise, and the network's own logits are better.
 _ENOUGH = 100
+#: Logits are moved by less, whatever the level.
+_FARTHEST = 1_000.0
 
 
 def fit_curve(
@@ -30,6 +34,13 @@ def fit_curve(
     model.fit(logits[:, None], labels, sample_weight=weights)
     scale, shift = float(model.coef_[0, 0]), float(np.ravel(model.intercept_)[0])
     return Curve(scale=scale, shift=shift) if scale > 0 else Curve()
+
+
+def at_level(curve: Curve, logits: NDArray[np.float32] | Floats, level: float) -> Curve:
+    """The curve moved so that the mean probability of logits [n] is `level`, which is inside (0, 1)."""
+    calibrated = curve.logits(logits)
+    shift = brentq(lambda x: sigmoid(calibrated + x).mean() - level, -_FARTHEST, _FARTHEST)
+    return replace(curve, shift=curve.shift + float(shift))
 
 
 def _isotonic(logits: Floats, labels: NDArray[np.bool_], weights: Floats) -> Curve:

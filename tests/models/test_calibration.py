@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.calibrate import fit_curve
+from models.calibrate import at_level, fit_curve
 from models.calibration import Curve, sigmoid
 from models.metrics import ece
 from models.recipe import Calibration
@@ -41,3 +41,13 @@ def test_without_both_classes_nothing_is_fitted() -> None:
 def test_extreme_logits_stay_finite() -> None:
     found = Curve(scale=3.0).probabilities(np.array([-1e4, 0.0, 1e4], np.float32))
     assert found.tolist() == [0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize("level", [1e-5, 0.1, 0.9])
+@pytest.mark.parametrize("kind", ["platt", "isotonic", "none"])
+def test_a_curve_is_moved_to_a_level(kind: Calibration, level: float) -> None:
+    curve = fit_curve(kind, TRUE, LABELS)
+    moved = at_level(curve, TRUE + 2, level)
+    assert moved.probabilities(TRUE + 2).mean() == pytest.approx(level, rel=1e-4)
+    shifts = moved.logits(TRUE) - curve.logits(TRUE)
+    assert np.ptp(shifts) < 1e-9

@@ -14,7 +14,7 @@ import torch
 from models.bundle import Bundle
 from models.calibration import Curve
 from models.dataset import EXPOSURE, Dataset
-from models.evaluate import evaluate
+from models.evaluate import evaluate, evaluate_dataset
 from models.events import Engagement, Follow, Tweet
 from models.log import EventLog, LogError, LogWriter
 from models.progress import Step, silent
@@ -32,6 +32,7 @@ from models.recipe import (
     TweetConfig,
 )
 from models.replay import replay
+from models.serving import ServingModel
 from models.train import fit, train
 
 T = 1_700_000_000_000
@@ -155,6 +156,26 @@ def test_what_was_held_out_judges_and_then_is_learned_from(log: Path, tmp_path: 
     (true, auc), (turned, opposite) = trained("a", 2), trained("b", 2)
     assert auc == pytest.approx(1 - opposite)
     assert not torch.equal(true, turned)
+
+
+def test_learning_what_was_held_out_leaves_the_level(log: Path, tmp_path: Path) -> None:
+    """Whatever its labels: here everybody retweets everything."""
+    events = EventLog(log)
+    dataset = replay(events, events.exposures["train"], tmp_path / "dataset")
+    n = len(dataset.exposures)
+    tail = slice(n - int(n * 0.1), n)
+    exposures = np.memmap(tmp_path / "dataset" / "exposures.bin", EXPOSURE, mode="r+")
+    exposures["labels"][tail, 0] = 1
+    exposures.flush()
+
+    def level(refit: int) -> float:
+        chosen = recipe(BAG, epochs=1, refit=refit, calibration="platt")
+        found = Dataset(tmp_path / "dataset")
+        bundle, _, _ = fit(found, chosen, tmp_path / f"{refit}", silent, tmp_path / "cache")
+        found.exposures = found.exposures[2 * tail.start - n : tail.start]
+        return float(evaluate_dataset(ServingModel(bundle, "cpu"), found)[:, 0].mean())
+
+    assert level(5) == pytest.approx(level(0), rel=1e-2)
 
 
 def test_without_a_held_out_part_every_epoch_counts(log: Path, tmp_path: Path) -> None:
