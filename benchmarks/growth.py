@@ -16,6 +16,8 @@ from benchmarks.workload import Workload
 _USERS: Final = (1_000, 10_000, 100_000, 1_000_000)
 _AUDIENCES: Final = (10, 100, 1_000, 10_000, 100_000)
 _CELEBRITY: Final = 100_000
+#: For the vectors of all readers here, of whom there are up to 180,000 at a time (`cache_mb`).
+_CACHE_MB: Final = 1_024
 #: Predictions of one run at least, and tweets at most.
 _PREDICTIONS, _MOST_TWEETS = 200_000, 2_000
 #: Ordinary tweets among which a celebrity's come: followers of each author, tweets a second, and the seconds
@@ -34,11 +36,19 @@ def _users(rig: Rig, options: Options) -> list[Result]:
     memory: dict[int, int] = {}
     for users in [options.sized(users, 500) for users in _USERS]:
         rig.use(Workload.make(users, [200] * min(users, 1_000)))
-        with running(rig) as stream:
+        with running(rig, cache_mb=_CACHE_MB) as stream:
             rates[users], memory[users] = _rate(stream, options, 200), stream.rss
         options.say(f"  {users:,} users: {rates[users]:,.0f} predictions/s, {memory[users] / 2**20:,.0f} MiB")
     least, most = min(rates), max(rates)
+    with running(rig) as stream:
+        crowded = _rate(stream, options, 200)
+    options.say(f"  {most:,} users, a cache that is too small: {crowded:,.0f} predictions/s")
     return [
+        Result(
+            name=f"W5, {most:,} users, 200 followers, the default cache (of 160,000 users)",
+            value=crowded,
+            unit="predictions/s",
+        ),
         Result(
             name=f"W5, predictions/s with {most:,} users over {least:,} users",
             value=rates[most] / rates[least],
@@ -67,7 +77,7 @@ def _audiences(rig: Rig, options: Options) -> list[Result]:
     for followers in [size for size in _AUDIENCES if size < users]:
         authors = min(max(_PREDICTIONS // followers, 2), 1_000, users)
         rig.use(Workload.make(users, [followers] * authors))
-        with running(rig, warm_up=2 if followers > 1_000 else 64) as stream:
+        with running(rig, warm_up=2 if followers > 1_000 else 64, cache_mb=_CACHE_MB) as stream:
             rate, size = _rate(stream, options, followers), stream.rss
         options.say(f"  {followers:,} followers: {rate:,.0f} predictions/s, {size / 2**20:,.0f} MiB")
         what = f"W5, {users - 1:,} users, {followers:,} followers"
@@ -98,7 +108,7 @@ def _celebrity(rig: Rig, options: Options) -> list[Result]:
     star = next(i for i, audience in enumerate(workload.audiences) if len(audience) == users - 1)
     ordinary = [number for number in range(10 * authors * int(_RATE)) if number % authors != star]
     rig.use(workload)
-    with running(rig, warm_up=2) as stream:
+    with running(rig, warm_up=2, cache_mb=_CACHE_MB) as stream:
         count = int(_RATE * options.seconds)
         paced(stream, ordinary[:100], _RATE)
         alone = latencies(paced(stream, ordinary[100 : 100 + count], _RATE))
