@@ -25,7 +25,9 @@ from streamer.user_matrix import Slots, UserMatrix
 
 @dataclass(slots=True, frozen=True)
 class Unit:
-    """One tweet to be scored at second `now`: for the followers in `shard` (at most `size`) or `users`."""
+    """One tweet to be scored at second `now`: for the followers in `shard` (at most `size`), those of them
+    in `users` with edges `bits`, or `users` of any shard.
+    """
 
     tweet_id: str
     tweet: TweetRecord
@@ -33,6 +35,12 @@ class Unit:
     size: int
     shard: int | None = None
     users: Sequence[str] = ()
+    bits: NDArray[np.uint8] | None = None
+
+    @property
+    def named(self) -> bool:
+        """Whether `users` are all its readers."""
+        return self.shard is None or self.bits is not None
 
 
 @dataclass(slots=True, frozen=True)
@@ -61,14 +69,19 @@ def load_pairs(
     Users asked for by name are all there. The slots are valid until the matrix's next round.
     """
     matrix.begin()
-    named = iter(_named([unit for unit in units if unit.shard is None], stores, matrix, shards))
-    places = list(dict.fromkeys((u.tweet.author_id, u.shard) for u in units if u.shard is not None))
+    named = iter(_named([unit for unit in units if unit.named], stores, matrix, shards))
+    places = list(
+        dict.fromkeys((u.tweet.author_id, u.shard) for u in units if u.shard is not None and not u.named)
+    )
     followers = {
         place: _Readers(held.slots, held.bits, held.affinity, held.reciprocity)
         for place, held in zip(places, audiences.get(places), strict=True)
         if held.affinity is not None and held.reciprocity is not None
     }
-    readers = [next(named) if u.shard is None else followers[u.tweet.author_id, u.shard] for u in units]
+    readers = [
+        followers[u.tweet.author_id, u.shard] if u.shard is not None and not u.named else next(named)
+        for u in units
+    ]
     slots, bits, affinity, returned = map(np.concatenate, zip(*map(_plain, readers), strict=True))
     unit = np.repeat(np.arange(len(units)), [len(column.slots) for column in readers])
     features = pair_features(
@@ -94,8 +107,9 @@ def _named(units: Sequence[Unit], stores: Stores, matrix: UserMatrix, shards: in
         return []
     users = list(chain.from_iterable(unit.users for unit in units))
     authors = chain.from_iterable(repeat(unit.tweet.author_id, len(unit.users)) for unit in units)
-    edges = list(map(Pair, authors, shards_of(users, shards).tolist(), users))
-    slots, bits = matrix.slots(users), stores.audiences.bits(edges)
+    where = [shards_of(u.users, shards) if u.shard is None else np.full(len(u.users), u.shard) for u in units]
+    edges = list(map(Pair, authors, np.concatenate(where).tolist(), users))
+    slots, bits = matrix.slots(users), _bits(units, edges, stores)
     affinity = stores.affinities.get_many(edges) if edges else np.zeros(0, AFFINITY)
     engaged = engagements(stores, [unit.tweet.author_id for unit in units])
     bounds = np.cumsum([0, *(len(unit.users) for unit in units)]).tolist()
@@ -105,6 +119,16 @@ def _named(units: Sequence[Unit], stores: Stores, matrix: UserMatrix, shards: in
         returned = reciprocity(keys, matrix.rows.keys[slots[part]])
         found.append(_Readers(slots[part], bits[part], affinity[part], returned))
     return found
+
+
+def _bits(units: Sequence[Unit], edges: Sequence[Pair], stores: Stores) -> NDArray[np.uint8]:
+    """The edges' bits [n], asked for where a unit does not bring them."""
+    none = (np.zeros(len(u.users), np.uint8) if u.bits is None else u.bits for u in units)
+    bits = np.concatenate(list(none))
+    unknown = np.repeat([u.bits is None for u in units], [len(u.users) for u in units])
+    if unknown.any():
+        bits[unknown] = stores.audiences.bits([edges[i] for i in np.flatnonzero(unknown).tolist()])
+    return bits
 
 
 def _mentioned(units: Sequence[Unit], matrix: UserMatrix, unit: Slots, slots: Slots) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, compress
 from typing import Final, Literal
 
 import numpy as np
@@ -271,9 +271,11 @@ class ScoreStage(BackedStage):
         else:
             author = unit.tweet.author_id
             for users, bits in self.backend.stores.audiences.scan(author, unit.shard):
-                pairs = zip(users, bits.tolist(), strict=True)
-                followers = [user for user, bit in pairs if bit & FOLLOWS and user != author]
-                yield replace(unit, size=len(followers), shard=None, users=followers)
+                follows = (bits & FOLLOWS) != 0
+                if author in users:
+                    follows[users.index(author)] = False
+                followers = list(compress(users, follows.tolist()))
+                yield replace(unit, size=len(followers), users=followers, bits=bits[follows])
 
     def _wait_for(
         self, unknown: list[str], batch: Batch, record: Record, request: ScoreRequest, part: _Part

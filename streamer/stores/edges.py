@@ -187,6 +187,8 @@ def _hmget(
     replies = connection.run(
         [("HMGET", key(*author), *[pairs[place][2] for place in where]) for author, where in places.items()]
     )
+    if len(places) == 1:
+        return list(replies[0])
     found = np.empty(len(pairs), object)
     found[list(chain.from_iterable(places.values()))] = list(chain.from_iterable(replies))
     values: list[bytes | None] = found.tolist()
