@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, NamedTuple, TypeVar
@@ -105,8 +105,7 @@ class StageRunner:
                 return
             self._unfinished += 1
             self._idle.clear()
-            self._waiting.append(_Work(delivery, delivery.records))
-            self._work_waits.set()
+            self._add([_Work(delivery, delivery.records)])
 
     async def process(self) -> None:
         """Process what was taken, for ever. Raises what the stage raises."""
@@ -133,7 +132,7 @@ class StageRunner:
                 logger.info("%s: gave up %s to stop; it will be done again", self.name, named)
                 continue
             rests = [outputs.rest.get(place, ()) for place in range(len(works))]
-            self._wait_again(works, rests)
+            self._wait_again(works, rests, outputs.later)
             await self._processed.put(_Processed(works, list(map(len, rests)), outputs, packed))
 
     def _next(self) -> list[_Work]:
@@ -149,17 +148,24 @@ class StageRunner:
             self._work_waits.clear()
         return works
 
-    def _wait_again(self, works: list[_Work], rests: Sequence[Sequence[Record]]) -> None:
+    def _wait_again(
+        self, works: list[_Work], rests: Sequence[Sequence[Record]], later: Mapping[int, float]
+    ) -> None:
         """Rests take turns: who was not served goes before what has come meanwhile, who was goes behind."""
-        again = [
-            (len(rest) == len(work.records), _Work(work.delivery, rest))
-            for work, rest in zip(works, rests, strict=True)
-            if rest
-        ]
-        if again:
-            untouched = [work for same, work in again if same]
-            self._waiting = [*untouched, *self._waiting, *(work for same, work in again if not same)]
-            self._work_waits.set()
+        untouched: list[_Work] = []
+        served: list[_Work] = []
+        for place, (work, rest) in enumerate(zip(works, rests, strict=True)):
+            if rest and place in later:
+                asyncio.get_running_loop().call_later(later[place], self._add, [_Work(work.delivery, rest)])
+            elif rest:
+                (untouched if len(rest) == len(work.records) else served).append(_Work(work.delivery, rest))
+        if untouched or served:
+            self._waiting = untouched + self._waiting
+            self._add(served)
+
+    def _add(self, works: Sequence[_Work]) -> None:
+        self._waiting += works
+        self._work_waits.set()
 
     def _process(self, works: list[_Work]) -> tuple[Outputs, list[Packed]]:
         batches, places = [], []
@@ -174,6 +180,7 @@ class StageRunner:
         with self._stage_seconds.time():
             outputs = self.stage.process(batches)
         outputs.rest = {places[place]: rest for place, rest in outputs.rest.items() if rest}
+        outputs.later = {places[place]: seconds for place, seconds in outputs.later.items()}
         return outputs, self._producer.pack(outputs.groups)
 
     async def publish(self) -> None:

@@ -94,12 +94,14 @@ class Outputs(msgspec.Struct):
     A stage whose outputs may be many times its input handles as many records as fit in bounded memory and
     little time, and names the others in `rest`, by the place of their batch among those given, or whatever
     stands for what is left to do of them. `process` is called again with them, after what came meanwhile has
-    had its turn. So it must not mind the order.
+    had its turn. So it must not mind the order. `later` is how many seconds the rest of a batch stays away
+    first, by the same places: a stage that is always at work keeps the interpreter from the others.
     """
 
     groups: Sequence[Group | Block] = ()
     origins: Sequence[int] = ()
     rest: Mapping[int, Sequence[Record]] = {}
+    later: Mapping[int, float] = {}
 
 
 class Stage(Protocol):

@@ -32,13 +32,17 @@ class FakeProducer:
         self.sent: list[Any] = []
         self.open = asyncio.Event()
         self.open.set()
+        self.sent_something = asyncio.Event()
 
     def pack(self, groups: Sequence[Group]) -> list[Packed]:
         return [Packed(group.topic, 0, group, len(group.keys), 1) for group in groups]
 
     async def send(self, batches: Iterable[Packed]) -> None:
         await self.open.wait()
-        self.sent += [packed.batch.values for packed in batches]
+        some = [packed.batch.values for packed in batches]
+        self.sent += some
+        if some:
+            self.sent_something.set()
 
 
 class Stage:
@@ -86,6 +90,38 @@ async def test_a_delivery_is_done_only_when_its_outputs_are_durable() -> None:
     assert [first.done, second.done] == [True, True]
     assert [value for values in producer.sent for value in values] == [b"1", b"2", b"3"]
     assert runner.records_done == 3
+
+
+async def test_a_rest_may_stay_away_while_others_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, away = asyncio.get_running_loop(), 1234.0
+    held: asyncio.Queue[Callable[[], object]] = asyncio.Queue()
+    ordinary = loop.call_later
+
+    def call_later(delay: float, callback: Callable[..., object], *args: Any, **others: Any) -> Any:
+        if delay == away:
+            return held.put_nowait(lambda: callback(*args))
+        return ordinary(delay, callback, *args, **others)
+
+    monkeypatch.setattr(loop, "call_later", call_later)
+
+    def process(batches: Sequence[Batch]) -> Outputs:
+        if batches[0].records[0].offset == 1:
+            return Outputs(rest={0: batches[0].records[1:]}, later={0: away})
+        return copy(batches)
+
+    producer = FakeProducer()
+    runner = runner_of(Stage(process), producer)
+    first = delivery(1, 2)
+    async with at_work(runner):
+        await runner.take([first])
+        come_back = await held.get()
+        await runner.take([delivery(3)])
+        await producer.sent_something.wait()
+        assert producer.sent == [[b"3"]]
+        come_back()
+        await runner.drain(5)
+    assert first.done
+    assert producer.sent == [[b"3"], [b"2"]]
 
 
 async def test_what_waits_is_processed_together_and_the_next_while_it_is_sent() -> None:

@@ -183,6 +183,16 @@ class TestBounds:
         assert sum(counts) == 2 * len(mine) + 2
         assert rig.predictions().keys() == {("1", user) for user in mine} | {("2", "u1")}
         assert len(rig.origins) == sum(count > 0 for count in counts) + 1
+        # What is left of both stays away a while, so that half of the time is free.
+        assert done[1].later.keys() == {0}
+        assert all(0 < seconds < 10 for outputs in done for seconds in outputs.later.values())
+
+    def test_a_large_audience_alone_has_all_the_time(self, rig: Rig, backend: MemoryBackend) -> None:
+        put_tweet(backend, 1)
+        ask(rig, tweet_ids=["1"], user_ids=[f"u{i}" for i in range(30)])
+        done = rig.process("score", "score-requests", 0, rig.log["score-requests", 0])
+        assert len(done) == 5
+        assert not any(outputs.later for outputs in done)
 
     def test_many_users_by_name(self, rig: Rig, backend: MemoryBackend) -> None:
         put_tweet(backend, 1)
