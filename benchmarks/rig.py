@@ -44,9 +44,9 @@ _ROOT: Final = Path(__file__).parents[1]
 #: Users' states are drawn from so many: what differs costs memory here and changes no time.
 _DISTINCT: Final = 1_000
 _PAST: Final = range(-2_000, 0)
-#: Torch's threads in every system: while they wait for each other they spin, on cores that Kafka needs.
 #: Ids of 20 digits in a request, so that it stays below Kafka's limit of 1 MB.
 _MOST_NAMED: Final = 20_000
+#: Torch's threads in every system: while they wait for each other they spin, on cores that Kafka needs.
 _TORCH_THREADS: Final = 1
 #: Longest pause between looks at how many predictions there are; a look costs the broker 0.3 ms.
 _LOOK_S: Final = 0.05

@@ -18,7 +18,7 @@ from models.features import Floats, pair_features
 from models.state.affinity import AFFINITY
 from models.state.stores import Pair, Stores
 from models.state.tweet import TweetRecord
-from streamer.audiences import Audiences, engagements, reciprocity
+from streamer.audiences import Audiences, Place, engagements, reciprocity
 from streamer.sharding import shards_of
 from streamer.user_matrix import Slots, UserMatrix
 
@@ -38,9 +38,9 @@ class Unit:
     bits: NDArray[np.uint8] | None = None
 
     @property
-    def named(self) -> bool:
-        """Whether `users` are all its readers."""
-        return self.shard is None or self.bits is not None
+    def audience(self) -> Place | None:
+        """The one that all its readers are, None where they are `users`."""
+        return None if self.shard is None or self.bits is not None else (self.tweet.author_id, self.shard)
 
 
 @dataclass(slots=True, frozen=True)
@@ -69,19 +69,14 @@ def load_pairs(
     Users asked for by name are all there. The slots are valid until the matrix's next round.
     """
     matrix.begin()
-    named = iter(_named([unit for unit in units if unit.named], stores, matrix, shards))
-    places = list(
-        dict.fromkeys((u.tweet.author_id, u.shard) for u in units if u.shard is not None and not u.named)
-    )
+    named = iter(_named([unit for unit in units if unit.audience is None], stores, matrix, shards))
+    places = list(dict.fromkeys(place for u in units if (place := u.audience) is not None))
     followers = {
         place: _Readers(held.slots, held.bits, held.affinity, held.reciprocity)
         for place, held in zip(places, audiences.get(places), strict=True)
         if held.affinity is not None and held.reciprocity is not None
     }
-    readers = [
-        followers[u.tweet.author_id, u.shard] if u.shard is not None and not u.named else next(named)
-        for u in units
-    ]
+    readers = [next(named) if (place := u.audience) is None else followers[place] for u in units]
     slots, bits, affinity, returned = map(np.concatenate, zip(*map(_plain, readers), strict=True))
     unit = np.repeat(np.arange(len(units)), [len(column.slots) for column in readers])
     features = pair_features(

@@ -41,8 +41,8 @@ from streamer.user_matrix import MOST_USERS, UserMatrix
 _WINDOW: Final = 256
 #: Pairs scored in one `process` call: about 5 MB of records, and 30 ms.
 _PART: Final = MOST_USERS
-#: A tweet of more readers than this is scored piece by piece, one in each call, of about 8 ms: that is what a
-#: tweet of 100,000 followers holds up others by.
+#: A tweet of more readers than this is scored piece by piece, one in each call, of about 12 ms: that is what
+#: a tweet of 100,000 followers holds up others by.
 _LARGE: Final = 4_096
 _PIECE: Final = 2_048
 #: So long after the last tweet of few readers, one of many has all the time.
