@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-_KIND: Final = "retweet-streamer-checkpoint-2"
+_KIND: Final = "retweet-streamer-checkpoint-3"
 
 
 class CheckpointError(Exception):
@@ -60,3 +60,14 @@ def load(path: Path) -> tuple[Stand, dict[str, Tensor]]:
     except (SafetensorError, msgspec.DecodeError, KeyError, OSError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path} is damaged ({reason}): remove it to begin anew") from error
+
+
+def named(group: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors under the name of a group, so that several groups have room in a file."""
+    return {f"{group}.{name}": value for name, value in tensors.items()}
+
+
+def within(group: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that `named` put under the name of a group."""
+    start = f"{group}."
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}

@@ -46,3 +46,18 @@ def returned(parts: Iterable[tuple[Tag, Tensor]], device: torch.device) -> Itera
 def _arrived(tag: Tag, part: Tensor, done: torch.cuda.Event) -> tuple[Tag, Tensor]:
     done.synchronize()
     return tag, part
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Where torch's random numbers stand, on the CPU and on this device."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_random_state(states: dict[str, Tensor], device: torch.device) -> None:
+    """Go on from there."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -22,15 +21,17 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import Optimizer
 
+from models.average import Average
 from models.batches import Judged, Targets, judge, pair_inputs, targets_of
 from models.calibration import sigmoid
-from models.checkpoint import Stand, load, save
+from models.checkpoint import Stand, load, named, save, within
 from models.curves import Curves
 from models.dataset import Dataset
 from models.descent import optimizer_of, set_rate
+from models.devices import random_state, set_random_state
 from models.metrics import scores
 from models.network import Network
-from models.order import Order, Rows
+from models.order import Order, Rows, batch_of
 from models.processes import Processes
 from models.progress import Phase, Progress
 from models.recipe import Recipe, RecipeError
@@ -59,6 +60,14 @@ def loss_of(logits: Tensor, targets: Targets, heads: Tensor, totals: Tensor | No
     return (means * heads).sum() / heads.sum()
 
 
+class _Stage(NamedTuple):
+    """What a pass over some exposures is made with."""
+
+    order: Order
+    optimizer: Optimizer
+    average: Average
+
+
 @dataclass(slots=True)
 class Loop:
     """One training. `run` leaves the network with its best weights, `refit` with those to be used.
@@ -82,6 +91,8 @@ class Loop:
     #: Whether the bank has the vectors of the text encoder as it is.
     _fresh: bool = field(default=False, init=False)
     _stand: Stand = field(default=Stand(), init=False)
+    #: Exposures in a step.
+    _batch: int = field(default=0, init=False)
     _model: nn.Module | None = field(default=None, init=False)
 
     def run(self, train: slice, held_out: slice, saved: Path) -> int:
@@ -91,33 +102,33 @@ class Loop:
         where the loss is no longer a number, CheckpointError where the checkpoint is damaged.
         """
         settings = self.recipe.training
-        order = self._order(train)
-        optimizer = optimizer_of(self.network, self.recipe)
-        if saved.exists():
-            stand = self._restore(saved, optimizer)
-        else:
-            stand = Stand()
+        self._batch = settings.batch or batch_of(train.stop - train.start)
+        if not saved.exists():
             self._fit_scales(train)
             for start in range(train.start, train.stop, _COUNTED):
                 part = self.dataset.exposures[start : min(start + _COUNTED, train.stop)]
                 self.network.meet(self.dataset.users["reader"][part["user"]])
             self._start_at_base_rates(train)
+        stage = self._stage(train)
+        stand = self._restore(saved, stage) if saved.exists() else Stand()
         self._begin(stand)
         while (
             not stand.refit
             and stand.epoch <= settings.epochs
             and stand.epoch - 1 - stand.best_epoch < settings.patience
         ):
-            total, phase = self._epoch(
-                f"epoch {stand.epoch}", settings.epochs, optimizer, order, stand, saved
-            )
-            stand = _after(stand, order)
-            judged = self._judge(held_out, stand.done)
-            phase.end({"loss": total / order.steps} | ({} if judged is None else {"held_out": judged}))
-            if judged is None or stand.best is None or judged < stand.best:
-                self._best = _copy(self.network)
-                stand = replace(stand, best=judged, best_epoch=stand.epoch - 1)
-            self._save(saved, stand, optimizer)
+            name = f"epoch {stand.epoch}"
+            total, phase = self._epoch(name, settings.epochs, stage, stand, saved)
+            stand = _after(stand, stage.order)
+            with stage.average.applied():
+                judged = self._judge(held_out, stand.done)
+                phase.end(
+                    {"loss": total / stage.order.steps} | ({} if judged is None else {"held_out": judged})
+                )
+                if judged is None or stand.best is None or judged < stand.best:
+                    self._best = _copy(self.network)
+                    stand = replace(stand, best=judged, best_epoch=stand.epoch - 1)
+            self._save(saved, stand, stage)
         self._stand = stand if stand.refit else replace(stand, refit=True, epoch=1)
         self.network.load_state_dict(self._best)
         self._fresh = False
@@ -131,37 +142,41 @@ class Loop:
         calibrates was worse (.0103): drift between them was put right twice, by the weights and by the curve.
         """
         stand, passes = self._stand, self.recipe.training.refit
-        order = self._order(rows)
-        optimizer = optimizer_of(self.network, self.recipe, _REFIT_RATE)
+        stage = self._stage(rows, _REFIT_RATE)
         if stand.epoch + stand.step > 1:
-            stand = self._restore(saved, optimizer)
+            stand = self._restore(saved, stage)
         else:
             self.processes.seed(self.recipe.training.seed + stand.done)
         while stand.epoch <= passes:
             name = f"refit {stand.epoch}"
-            total, phase = self._epoch(name, passes, optimizer, order, stand, saved)
-            phase.end({"loss": total / order.steps})
-            stand = _after(stand, order)
-            self._save(saved, stand, optimizer)
+            total, phase = self._epoch(name, passes, stage, stand, saved)
+            phase.end({"loss": total / stage.order.steps})
+            stand = _after(stand, stage.order)
+            self._save(saved, stand, stage)
+        stage.average.keep()
+        self._fresh = False
 
-    def _order(self, rows: slice) -> Order:
-        settings = self.recipe.training
+    def _stage(self, rows: slice, share: float = 1.0) -> _Stage:
         file = self.folder / f"order-{self.processes.index}.bin"
-        return Order(self.dataset, rows, settings.batch, settings.seed, file)
+        return _Stage(
+            Order(self.dataset, rows, self._batch, self.recipe.training.seed, file),
+            optimizer_of(self.network, self.recipe, share),
+            Average(self.network),
+        )
 
     def _begin(self, stand: Stand) -> None:
         if self.processes.first:
             self.curves.begin(stand.done + 1)
         self._model = self.processes.together(_Forward(self))
 
-    def _epoch(
-        self, name: str, epochs: int, optimizer: Optimizer, order: Order, stand: Stand, saved: Path
-    ) -> tuple[float, Phase]:
+    def _epoch(self, name: str, epochs: int, stage: _Stage, stand: Stand, saved: Path) -> tuple[float, Phase]:
         """The rest of an epoch of a stage; returns the sum of all its steps' losses."""
         settings = self.recipe.training
+        order, optimizer, average = stage
         if not stand.step:
-            self._refresh()
-            self._text = _copy(self.network.text) if _learns(self.network.text) else {}
+            with average.applied():
+                self._refresh()
+                self._text = _copy(self.network.text) if _learns(self.network.text) else {}
         heads = self._head_weights()
         n, total = order.rows, stand.total
         phase = Phase(self.progress, name, n, "exposures", order.bounds[stand.step])
@@ -174,6 +189,7 @@ class Loop:
             done = stand.done - stand.step + step
             rate = set_rate(optimizer, at - 1, epochs * order.steps, settings.warmup)
             losses.append(self._step(optimizer, rows, heads))
+            average.add(at)
             phase.to(order.bounds[step])
             if len(losses) < _LOOK and step < order.steps:
                 continue
@@ -190,7 +206,7 @@ class Loop:
             losses, looked = [], now
             due = now - last_saved >= settings.checkpoint_minutes * 60
             if step < order.steps and any(self.processes.gather(due)):
-                self._save(saved, replace(stand, step=step, total=total, done=done), optimizer)
+                self._save(saved, replace(stand, step=step, total=total, done=done), stage)
                 last_saved = time.monotonic()
         return total, phase
 
@@ -286,23 +302,24 @@ class Loop:
         totals = targets.weights.sum(0).clamp_min(1.0)
         self.network.start_at(((targets.labels * targets.weights).sum(0) / totals).clamp(1e-6, 0.5).logit())
 
-    def _save(self, path: Path, stand: Stand, optimizer: Optimizer) -> None:
-        random = self.processes.gather(_random_state(self.network.device()))
+    def _save(self, path: Path, stand: Stand, stage: _Stage) -> None:
+        random = self.processes.gather(random_state(self.network.device()))
         if not self.processes.first:
             return
         self.curves.flush()
-        tensors = _named("network", self.network.state_dict())
-        tensors |= _named("best", self._best) | _named("text", self._text)
-        for i, state in optimizer.state_dict()["state"].items():
-            tensors |= _named(f"optimizer.{i}", state)
+        tensors = named("network", self.network.state_dict()) | named("average", stage.average.means)
+        tensors |= named("best", self._best) | named("text", self._text)
+        for i, state in stage.optimizer.state_dict()["state"].items():
+            tensors |= named(f"optimizer.{i}", state)
         for i, states in enumerate(random):
-            tensors |= _named(f"random.{i}", states)
+            tensors |= named(f"random.{i}", states)
         save(path, stand, tensors)
 
-    def _restore(self, path: Path, optimizer: Optimizer) -> Stand:
+    def _restore(self, path: Path, stage: _Stage) -> Stand:
         stand, tensors = load(path)
-        self._best, self._text = _within("best", tensors), _within("text", tensors)
-        weights = _within("network", tensors)
+        self._best, self._text = within("best", tensors), within("text", tensors)
+        stage.average.restore(within("average", tensors))
+        weights = within("network", tensors)
         self.network.load_state_dict(weights)
         if self._text and stand.step:
             # Histories are encoded as the epoch found the encoder.
@@ -310,12 +327,12 @@ class Loop:
             self._refresh()
             self.network.load_state_dict(weights)
         of_optimizer: dict[int, dict[str, Tensor]] = {}
-        for name, value in _within("optimizer", tensors).items():
+        for name, value in within("optimizer", tensors).items():
             i, _, kind = name.partition(".")
             of_optimizer.setdefault(int(i), {})[kind] = value
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": of_optimizer, "param_groups": groups})
-        _set_random_state(_within(f"random.{self.processes.index}", tensors), self.network.device())
+        groups = stage.optimizer.state_dict()["param_groups"]
+        stage.optimizer.load_state_dict({"state": of_optimizer, "param_groups": groups})
+        set_random_state(within(f"random.{self.processes.index}", tensors), self.network.device())
         return stand
 
 
@@ -370,25 +387,3 @@ def _learns(module: nn.Module) -> bool:
 
 def _copy(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
-
-
-def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}.{name}": value for name, value in tensors.items()}
-
-
-def _within(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    start = f"{prefix}."
-    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
-
-
-def _random_state(device: torch.device) -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def _set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)

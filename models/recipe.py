@@ -248,7 +248,15 @@ class TrainingConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     other_heads: Annotated[
         float, Meta(ge=0, description="Weight of each other action's loss, where a retweet's is 1.")
     ] = 0.3
-    batch: Annotated[Size, Meta(description="Exposures in a step, of all processes together.")] = 1024
+    batch: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65_536,
+            description="Exposures in a step, of all processes together; 0: few enough for some 180 steps "
+            "an epoch, 16 to 1,024.",
+        ),
+    ] = 0
     accumulate: Annotated[
         Size,
         Meta(description="Parts of a step that are computed one after the other, for less memory."),
