@@ -12,10 +12,8 @@ from contextlib import contextmanager
 from typing import Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
-
-from models.network import Network
 
 #: Share of the mean that stays in each step: about the last hundred steps count.
 _STAYS: Final = 0.99
@@ -26,7 +24,7 @@ _FIRST: Final = 9
 class Average:
     """Begins with the weights as they are. What is not learned is left out."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: nn.Module) -> None:
         self._weights = {name: p for name, p in network.named_parameters() if p.requires_grad}
         self.means: dict[str, Tensor] = {name: p.detach().clone() for name, p in self._weights.items()}
 

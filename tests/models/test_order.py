@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import order as module
-from models.order import Order
+from models.order import Order, batch_of
 
 
 def dataset(states: list[int]) -> Any:
@@ -57,3 +57,10 @@ def test_epochs_and_seeds_have_orders_of_their_own(tmp_path: Path) -> None:
     assert rows(0, 1) == rows(0, 1)
     assert rows(0, 1) != rows(0, 2)
     assert rows(0, 1) != rows(1, 1)
+
+
+@pytest.mark.parametrize(
+    ("exposures", "batch"), [(0, 16), (2_700, 16), (18_000, 100), (184_319, 1_023), (10**9, 1_024)]
+)
+def test_small_logs_have_small_batches(exposures: int, batch: int) -> None:
+    assert batch_of(exposures) == batch
