@@ -241,7 +241,7 @@ class TrainingConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     """How the model is trained."""
 
     seed: Annotated[int, Meta(ge=0, description="Of initialisation, order and dropout.")] = 0
-    epochs: Annotated[Size, Meta(description="Most passes over the exposures.")] = 4
+    epochs: Annotated[Size, Meta(description="Most passes over the exposures.")] = 6
     patience: Annotated[
         Size, Meta(description="Stop after this many epochs without a better held-out loss.")
     ] = 2

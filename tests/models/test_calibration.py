@@ -34,8 +34,25 @@ def test_no_curve_changes_the_order(kind: Calibration) -> None:
     assert (np.diff(found) >= 0).all()
 
 
-def test_without_both_classes_nothing_is_fitted() -> None:
-    assert fit_curve("platt", TRUE, np.zeros(len(TRUE), np.bool_)) == Curve()
+@pytest.mark.parametrize("kind", ["platt", "isotonic"])
+def test_few_exposures_change_little_and_many_all(kind: Calibration) -> None:
+    def moved(count: int) -> float:
+        none = np.zeros(count, np.bool_)
+        curve = fit_curve(kind, TRUE[:count], none)
+        return float(curve.probabilities(TRUE).mean() / sigmoid(TRUE).mean())
+
+    assert fit_curve(kind, TRUE[:0], LABELS[:0]) == Curve()
+    assert moved(20) > 0.95
+    assert 0.3 < moved(1_000) < 0.7
+    assert moved(40_000) < 0.05
+
+
+def test_sampled_exposures_count_for_what_they_stand_for() -> None:
+    kept = LABELS | (RNG.random(len(LABELS)) < 0.1)
+    weights = np.where(LABELS, 1.0, 10.0)
+    curve = fit_curve("platt", TRUE[kept], LABELS[kept], weights[kept])
+    assert curve.scale == pytest.approx(1.0, abs=0.05)
+    assert curve.shift == pytest.approx(0.0, abs=0.1)
 
 
 def test_extreme_logits_stay_finite() -> None:
