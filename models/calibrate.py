@@ -14,9 +14,9 @@ from sklearn.linear_model import LogisticRegression
 from models.calibration import Curve, Floats, sigmoid
 from models.recipe import Calibration
 
-#: So many positives count as held out whose share is everywhere what the network says. What is held out may be
-#: few days' exposures, and of a real log's 235 positives the curve of the last four days made the six weeks
-#: after them worse by 3 points of RCE.
+#: So many positives count as held out whose share is everywhere what the network says. What is held out may
+#: be few days' exposures: on a real log the curve of the last four days, with 235 positives, made the six
+#: weeks after them worse by 4 points of RCE.
 _PRIOR: Final = 200.0
 #: Logits are moved by less, whatever the level.
 _FARTHEST: Final = 1_000.0

@@ -42,7 +42,7 @@ def test_few_exposures_change_little_and_many_all(kind: Calibration) -> None:
         return float(curve.probabilities(TRUE).mean() / sigmoid(TRUE).mean())
 
     assert fit_curve(kind, TRUE[:0], LABELS[:0]) == Curve()
-    assert moved(20) > 0.95
+    assert moved(20) > 0.85
     assert 0.3 < moved(1_000) < 0.7
     assert moved(40_000) < 0.05
 
