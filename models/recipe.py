@@ -295,7 +295,9 @@ class TrainingConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
             ge=0, le=100, description="Passes over the held-out part at last, so that the newest count too."
         ),
     ] = 3
-    calibration: Annotated[Calibration, Meta(description="Curve fitted on the held-out part.")] = "platt"
+    calibration: Annotated[
+        Calibration, Meta(description="Curve fitted on the held-out part, as far as it is large.")
+    ] = "platt"
     threads: Annotated[int, Meta(ge=0, description="Torch threads; 0: as many as there are cores.")] = 0
 
 
