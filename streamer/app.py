@@ -82,7 +82,9 @@ class StageApp(_App):
     def __init__(self, settings: Settings, stage: Stage, producer: Producer) -> None:
         self.kafka = settings.kafka
         self.input_topics = len(stage.topics)
-        self.runner = StageRunner(stage, settings.kafka, producer, settings.freshness)
+        self.runner = StageRunner(
+            stage, settings.kafka, producer, settings.freshness, lambda: self.consumer.holds
+        )
         self.behind = Lag(stage.name, settings.kafka.topic_prefix)
         self.joined = False
         kafka = settings.kafka
@@ -123,9 +125,9 @@ class StageApp(_App):
         return self.behind.records
 
     @property
-    def done(self) -> int:
+    def progress(self) -> int:
         """See `watchdog.Watched`."""
-        return self.runner.records_done
+        return self.runner.progress
 
     @property
     def measured(self) -> int:
@@ -150,8 +152,10 @@ class StageApp(_App):
         # stop. Upstream waits without limit, or with stream_wait_empty off not at all.
         if self.should_stop:
             await self.runner.drain(_DRAIN_STOP_S, stop=True)
-        else:
+        elif consumer.holds:
             await self.runner.drain(_DRAIN_REBALANCE_S)
+        else:
+            self.runner.abandon()
         await consumer.commit()
 
     async def on_shutdown(self) -> None:
@@ -166,6 +170,7 @@ class StageApp(_App):
 
     async def _on_revoked(self, app: object, revoked: set[TP], **_: Any) -> None:
         self.joined = False
+        self.runner.abandon()
         metrics.assigned_partitions.labels(self.name).set(0)
         if self.runner.freshness is not None:
             self.runner.freshness.forget()
@@ -220,6 +225,8 @@ class WorkerApp(_App):
         overdue = threading.Timer(_STOP_S, _give_up)
         overdue.daemon = True
         overdue.start()
+        for app in self.stages:
+            app.runner.stop()
         await asyncio.gather(*(app.stop() for app in self.stages))
         await self.producer_shared.stop()
         await self.http.stop()

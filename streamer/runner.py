@@ -12,10 +12,13 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import Final, NamedTuple, TypeVar
 
 from streamer import metrics
+from streamer.errors import StreamerError
 from streamer.freshness import Freshness
 from streamer.producer import Packed, Producer
 from streamer.settings import FreshnessSettings, KafkaSettings
@@ -27,6 +30,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 #: Deliveries that may be begun and not finished. Beyond that, the next ones wait, and so does the consumer.
 _UNFINISHED: Final = 16
+#: Between looks at whether what was taken is still ours to do.
+_PAUSE_S: Final = 0.05
 
 
 class _Work(NamedTuple):
@@ -54,14 +59,17 @@ class StageRunner:
         kafka: KafkaSettings,
         producer: Producer,
         freshness: FreshnessSettings | None = None,
+        holds: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`holds` says whether what was taken can't be somebody else's work by now."""
         self.stage = stage
+        self._holds = holds
         perishable = freshness is not None and isinstance(stage, Perishable)
         #: What leaves out records; None where all are handled.
         self.freshness = Freshness(stage.name, freshness) if freshness and perishable else None
         self.opened = False
-        #: Records done (or left out) since the start: progress is that this grows.
-        self.records_done = 0
+        #: Calls whose outputs are durable, and which had some or finished records: it grows with progress.
+        self.progress = 0
         self._producer = producer
         self._logical = {kafka.topic(topic): topic for topic in stage.topics}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=stage.name)
@@ -72,7 +80,7 @@ class StageRunner:
         # One call's outputs may wait here: with those in `process` and being sent, three are under way.
         self._processed: asyncio.Queue[_Processed] = asyncio.Queue(1)
         self._room = asyncio.Semaphore(_UNFINISHED)
-        self._unfinished = 0
+        self._unfinished: set[Delivery] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = asyncio.Event()
@@ -90,9 +98,14 @@ class StageRunner:
         return self._logical.get(topic, topic)
 
     async def open(self) -> None:
-        """Open the stage. Raises what the stage raises."""
+        """Open the stage. Raises what the stage raises, unless it was stopped meanwhile."""
         started = time.monotonic()
-        await self._in_thread(self.stage.open)
+        try:
+            await self._in_thread(self.stage.open)
+        except StreamerError:
+            if not self._stopping.is_set():
+                raise
+            return
         self.opened = True
         logger.info("%s: opened in %.1f s", self.name, time.monotonic() - started)
 
@@ -103,7 +116,7 @@ class StageRunner:
             if self._stopping.is_set():
                 self._room.release()
                 return
-            self._unfinished += 1
+            self._unfinished.add(delivery)
             self._idle.clear()
             self._add([_Work(delivery, delivery.records)])
 
@@ -115,16 +128,20 @@ class StageRunner:
             await self._work_waits.wait()
             if (early := begun + pace - time.monotonic()) > 0:
                 await asyncio.sleep(early)
+            while not self._holds() and not self._stopping.is_set():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), _PAUSE_S)
             begun = time.monotonic()
             works = self._next()
             if self._stopping.is_set():
-                self._finish(works)
+                self._end(works)
+            if self._stopping.is_set() or not works:  # they may have been abandoned meanwhile
                 continue
             try:
                 outputs, packed = await self._in_thread(partial(self._process, works))
             except Exception as error:
                 given_up, self._waiting = [*works, *self._waiting], []
-                self._finish(given_up)
+                self._end(given_up)
                 named = ", ".join(repr(work.delivery) for work in works)
                 if not self._stopping.is_set():
                     logger.critical("%s: %s failed: %s: %s", self.name, named, type(error).__name__, error)
@@ -160,11 +177,11 @@ class StageRunner:
             elif rest:
                 (untouched if len(rest) == len(work.records) else served).append(_Work(work.delivery, rest))
         if untouched or served:
-            self._waiting = untouched + self._waiting
-            self._add(served)
+            behind, self._waiting = self._waiting, []
+            self._add(chain(untouched, behind, served))
 
-    def _add(self, works: Sequence[_Work]) -> None:
-        self._waiting += works
+    def _add(self, works: Iterable[_Work]) -> None:
+        self._waiting += (work for work in works if not work.delivery.lost)
         self._work_waits.set()
 
     def _process(self, works: list[_Work]) -> tuple[Outputs, list[Packed]]:
@@ -191,12 +208,13 @@ class StageRunner:
                 await self._producer.send(packed)
             done = [work for work, rest in zip(works, left, strict=True) if not rest]
             for delivery, _ in done:
-                delivery.done = True
-            self._finish(done)
+                if not delivery.lost:
+                    delivery.finish()
+            self._end(done)
             for (delivery, records), rest in zip(works, left, strict=True):
-                self.records_done += len(records) - rest
                 topic = self.logical(delivery.topic)
                 metrics.records_in.labels(self.name, topic).inc(len(records) - rest)
+            self.progress += bool(packed or sum(left) < sum(len(work.records) for work in works))
             self._count(outputs, packed)
 
     def _count(self, outputs: Outputs, packed: list[Packed]) -> None:
@@ -207,27 +225,43 @@ class StageRunner:
         for origin in outputs.origins:
             metrics.end_to_end_seconds.observe((now - origin) / 1000)
 
-    def _finish(self, works: Sequence[_Work]) -> None:
+    def _end(self, works: Iterable[_Work]) -> None:
         """Nothing more will be done with these."""
-        self._unfinished -= len(works)
-        for _ in works:
+        for delivery in self._unfinished.intersection(work.delivery for work in works):
+            self._unfinished.remove(delivery)
             self._room.release()
         if not self._unfinished:
             self._idle.set()
 
-    async def drain(self, seconds: float, *, stop: bool = False) -> None:
-        """Wait until all that was begun is done, at most so long. With `stop`, nothing is begun any more."""
-        if stop and not self._stopping.is_set():
+    def abandon(self) -> None:
+        """Begin nothing more of what was taken: others have it, or it will be read again.
+
+        A call under way goes on to its end; what it leaves over is dropped.
+        """
+        for delivery in self._unfinished:
+            delivery.lost = True
+        self._waiting = []
+        self._work_waits.clear()
+        self._end([_Work(delivery, ()) for delivery in self._unfinished])
+
+    def stop(self) -> None:
+        """Begin nothing any more, and let no call last."""
+        if not self._stopping.is_set():
             self._stopping.set()
             if isinstance(self.stage, Interruptible):
                 self.stage.interrupt()
+
+    async def drain(self, seconds: float, *, stop: bool = False) -> None:
+        """Wait until all that was begun is done, at most so long. With `stop`, nothing is begun any more."""
+        if stop:
+            self.stop()
         try:
             await asyncio.wait_for(self._idle.wait(), seconds)
         except TimeoutError:
             logger.warning(
                 "%s: %d batches are not done after %.0f s; they will be done again",
                 self.name,
-                self._unfinished,
+                len(self._unfinished),
                 seconds,
             )
 

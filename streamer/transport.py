@@ -8,7 +8,7 @@ uses it. It replaces two parts of Faust's aiokafka driver and keeps the rest (th
 * **Committing.** Upstream commits what Faust believes acked, and that loses records: an event that is skipped
   while a rebalance or a stop suspends the flow counts as acked, and the bookkeeping of offset gaps
   takes in offsets that were read but not processed. Here a `Ledger` keeps the deliveries of each
-  partition in order, and the offset committed is the one after the longest prefix that was marked done.
+  partition in order, and the offset committed is the one after the longest prefix that was finished.
 
 Knows nothing of stages, and nothing of what the records mean.
 """
@@ -16,9 +16,10 @@ Knows nothing of stages, and nothing of what the records mean.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import aiokafka
@@ -33,16 +34,18 @@ from streamer.stage import Record
 
 
 class Delivery:
-    """One partition's records of one poll. Set `done` once nothing of them can be lost any more."""
+    """One partition's records of one poll: `finish` it once nothing of them can be lost any more."""
 
-    __slots__ = ("done", "first", "generation", "next_offset", "partition", "records", "topic", "waiting")
+    __slots__ = (
+        "done", "first", "generation", "lost", "next_offset", "partition", "records", "topic", "waiting",
+    )  # fmt: skip
 
     def __init__(
         self, topic: str, partition: int, records: Sequence[Record], generation: int = -1, end: int = 0
     ) -> None:
         self.topic = topic
         self.partition = partition
-        self.records = records
+        self.records: Sequence[Record] = records
         #: Of the consumer group, when they were read: it grows with each rebalance.
         self.generation = generation
         #: Offsets have gaps (compaction, transaction markers), so they are read from the records.
@@ -51,6 +54,13 @@ class Delivery:
         #: Records of the partition behind these, by the end that came with the last fetch.
         self.waiting = max(0, end - self.next_offset)
         self.done = False
+        #: Whether somebody else may have its records by now, or they will be read again.
+        self.lost = False
+
+    def finish(self) -> None:
+        """Mark as done. Lets go of the records: what is behind an unfinished delivery may be much."""
+        self.done = True
+        self.records = ()
 
     def __repr__(self) -> str:
         return f"<{self.topic}[{self.partition}] {self.first}..{self.next_offset - 1}>"
@@ -124,6 +134,20 @@ def _as_it_is(_: object, record: Record) -> Record:
     return record
 
 
+def _note_heartbeats(coordinator: Any, note: Callable[[float], None]) -> None:
+    """Have `note` called with the time (monotonic) of each heartbeat that the group answered well."""
+    beat = coordinator._do_heartbeat
+
+    async def beat_and_note() -> bool:
+        begun = time.monotonic()
+        known = bool(await beat())
+        if known:
+            note(begun)
+        return known
+
+    coordinator._do_heartbeat = beat_and_note
+
+
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread with aiokafka's consumer."""
 
@@ -149,6 +173,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             heartbeat_interval_ms=int(kafka.session_timeout_s * 1000 / 3),
             rebalance_timeout_ms=int(kafka.max_poll_interval_s * 1000),
         )
+
+    async def on_start(self) -> None:
+        """Start the consumer, and listen to its heartbeats."""
+        await super().on_start()
+        _note_heartbeats(self._ensure_consumer()._coordinator, self.consumer.note_membership)
 
     async def _fetch_records(
         self,
@@ -214,7 +243,21 @@ class Consumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.ledger = Ledger()
+        self._member_at = -math.inf
         super().__init__(*args, **kwargs)
+
+    def note_membership(self, at: float) -> None:
+        """The group knew this member at this time (monotonic)."""
+        self._member_at = max(self._member_at, at)
+
+    @property
+    def holds(self) -> bool:
+        """Whether partitions that were assigned can't have been given to somebody else yet.
+
+        That needs a heartbeat within the session's time: a process that was frozen (a paused machine, swap)
+        finds its partitions gone, and hears of it only when it sends the next one.
+        """
+        return bool(time.monotonic() - self._member_at < self.app.conf.broker_session_timeout)
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -288,6 +331,7 @@ class Consumer(driver.Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Called before the flow resumes. What is still in progress belongs to the former assignment."""
         self.ledger.clear()
+        self.note_membership(time.monotonic())
         await super().on_partitions_assigned(assigned, generation_id)
 
     def verify_event_path(self, now: float, tp: TP) -> None:

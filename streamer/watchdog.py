@@ -2,7 +2,7 @@
 
 Faust workers that sit still with records waiting exist upstream (#175, #640). The watchdog is a thread of its
 own that calls `os._exit`, because what it guards against includes a blocked event loop. Knows only numbers
-that must change: records done, and answers of the brokers.
+that must change: progress, and answers of the brokers.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Watched(Protocol):
         """Records that wait, when last measured."""
 
     @property
-    def done(self) -> int:
-        """Records done since the start."""
+    def progress(self) -> int:
+        """Grows whenever something was done."""
 
     @property
     def measured(self) -> int:
@@ -94,7 +94,7 @@ class Watchdog:
     def tick(self) -> str | None:
         """One second has passed: why the worker must end, or None."""
         for stage, progress, answers in zip(self._stages, self._progress, self._answers, strict=True):
-            stalled = progress.tick(stage.done, expected=stage.joined and stage.lag > 0)
+            stalled = progress.tick(stage.progress, expected=stage.joined and stage.lag > 0)
             silent = answers.tick(stage.measured, expected=stage.joined)
             if 0 < self._outage_s < silent:
                 return f"{stage.name}: Kafka has not answered for {silent:.0f} s"

@@ -40,7 +40,7 @@ def test_what_was_read_but_is_not_done_counts(clock: list[float]) -> None:
     lag.update({A: Position(20, 25), B: Position(7, 7)}, ledger)
     assert (lag.records, lag.seconds) == (15, 2.0)
     assert (exported(0), exported(1)) == (15, 0)
-    underway.done = True
+    underway.finish()
     lag.update({A: Position(25, 25), B: Position(7, 7)}, ledger)
     assert (lag.records, lag.seconds) == (0, 0.0)
     assert REGISTRY.get_sample_value("streamer_lag_seconds", {"stage": "lagging"}) == 0

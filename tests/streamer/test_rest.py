@@ -89,7 +89,7 @@ async def test_all_parts_leave_and_the_last_one_makes_it_done(delivery: Delivery
     assert [packed[3] for packed in producer.sent] == [2, 2, 1]
     assert producer.done == [False, False, False]
     assert delivery.done
-    assert runner.records_done == 5
+    assert runner.progress == 3
 
 
 async def test_a_stop_in_between_leaves_it_to_be_done_again(delivery: Delivery) -> None:

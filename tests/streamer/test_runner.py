@@ -12,7 +12,7 @@ from streamer import metrics
 from streamer.producer import Packed
 from streamer.runner import StageRunner
 from streamer.settings import KafkaSettings
-from streamer.stage import Batch, Group, Outputs
+from streamer.stage import Batch, Group, Outputs, StageUnavailable
 from streamer.transport import Delivery
 from tests.streamer.at_work import at_work
 
@@ -89,7 +89,7 @@ async def test_a_delivery_is_done_only_when_its_outputs_are_durable() -> None:
         await runner.drain(5)
     assert [first.done, second.done] == [True, True]
     assert [value for values in producer.sent for value in values] == [b"1", b"2", b"3"]
-    assert runner.records_done == 3
+    assert runner.progress == 1
 
 
 async def test_a_rest_may_stay_away_while_others_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,6 +260,93 @@ async def test_a_stop_interrupts_a_stage_that_waits_and_is_no_failure() -> None:
         await runner.take([after])  # not even begun
         assert [waiting.done, behind.done, after.done] == [False] * 3
         assert not processing.done()
+
+
+class Opening(Waiting):
+    """Waits while it opens."""
+
+    def open(self) -> None:
+        self.begun.set()
+        assert self.interrupted.wait(10)
+        raise StageUnavailable("told to stop")
+
+
+async def test_a_stop_interrupts_a_stage_that_opens_and_is_no_failure() -> None:
+    stage = Opening()
+    runner = runner_of(stage, FakeProducer())
+    opening = asyncio.create_task(runner.open())
+    await asyncio.to_thread(stage.begun.wait)
+    runner.stop()
+    await opening
+    assert not runner.opened
+
+
+async def test_what_was_abandoned_is_neither_begun_nor_done() -> None:
+    begun, free = threading.Event(), threading.Event()
+    calls: list[int] = []
+
+    def process(batches: Sequence[Batch]) -> Outputs:
+        calls.append(batches[0].records[0].offset)
+        begun.set()
+        assert free.wait(10)
+        return Outputs(rest={0: batches[0].records[1:]})
+
+    runner = runner_of(Stage(process), FakeProducer())
+    under_way, behind, after = delivery(1, 2), delivery(3), delivery(4)
+    async with at_work(runner):
+        await runner.take([under_way])
+        await asyncio.to_thread(begun.wait)
+        await runner.take([behind])
+        runner.abandon()
+        await runner.take([after])
+        free.set()
+        await runner.drain(5)
+    assert calls == [1, 4]
+    assert [under_way.done, behind.done, after.done] == [False, False, True]
+
+
+async def test_what_stays_away_comes_back_to_nobody_once_abandoned() -> None:
+    away = asyncio.Event()
+    calls: list[int] = []
+
+    def process(batches: Sequence[Batch]) -> Outputs:
+        calls.append(batches[0].records[0].offset)
+        loop.call_soon_threadsafe(away.set)
+        return Outputs(rest={0: batches[0].records}, later={0: 0.0})
+
+    loop = asyncio.get_running_loop()
+    runner = runner_of(Stage(process), FakeProducer())
+    async with at_work(runner):
+        await runner.take([delivery(1)])
+        await away.wait()
+        runner.abandon()
+        await asyncio.to_thread(lambda: None)
+        calls.clear()
+        await runner.drain(5)
+    assert not calls
+
+
+async def test_nothing_begins_while_the_group_may_have_given_it_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamer.runner._PAUSE_S", 0.001)
+    looks, looked = [False] * 3, asyncio.Event()
+
+    def holds() -> bool:
+        looked.set()
+        return looks.pop() if looks else True
+
+    calls: list[bool] = []
+
+    def process(batches: Sequence[Batch]) -> Outputs:
+        calls.append(not looks)
+        return Outputs()
+
+    producer: Any = FakeProducer()
+    runner = StageRunner(Stage(process), KafkaSettings(topic_prefix="p."), producer, holds=holds)
+    async with at_work(runner):
+        await runner.take([delivery(1)])
+        await looked.wait()
+        await runner.drain(5)
+    assert calls == [True]
 
 
 async def test_a_rebalance_waits_for_a_batch_but_not_for_ever() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.settings import KafkaSettings
-from streamer.transport import Consumer, Delivery, Ledger, Transport, age_s
+from streamer.transport import Consumer, Delivery, Ledger, Transport, _note_heartbeats, age_s
 
 A, B = TP("tweets", 0), TP("tweets", 1)
 
@@ -41,7 +41,7 @@ def test_never_commits_past_unfinished_work(sizes: list[int], data: st.DataObjec
         offset += size
     committed = 100
     for finished in data.draw(st.permutations(deliveries)):
-        finished.done = True
+        finished.finish()
         if data.draw(st.booleans()):
             committed = ledger.committable(A) or committed
             unfinished = [other.first for other in deliveries if not other.done]
@@ -53,7 +53,7 @@ def test_partitions_are_apart() -> None:
     ledger, first, second = Ledger(), delivery(1), delivery(7)
     ledger.add(A, first)
     ledger.add(B, second)
-    second.done = True
+    second.finish()
     assert (ledger.committable(A), ledger.committable(B)) == (None, 8)
     assert (ledger.oldest(A), ledger.oldest(B)) == (first, None)
 
@@ -64,9 +64,9 @@ def test_what_finishes_after_a_rebalance_commits_nothing() -> None:
     ledger.clear()
     again = delivery(1, 2)
     ledger.add(A, again)
-    before.done = True
+    before.finish()
     assert ledger.committable(A) is None
-    again.done = True
+    again.finish()
     assert ledger.committable(A) == 3
 
 
@@ -75,6 +75,48 @@ def test_the_age_is_that_of_the_first_record(monkeypatch: pytest.MonkeyPatch) ->
     assert age_s(Delivery("tweets", 0, [Raw(1, 98_500), Raw(2, 99_000)])) == 1.5
     assert age_s(Delivery("tweets", 0, [Raw(1, 100_500)])) == 0.0  # a clock that is ahead
     assert age_s(Delivery("tweets", 0, [Raw(1, -1)])) == age_s(None) == 0.0
+
+
+def test_what_is_done_lets_go_of_its_records() -> None:
+    """However much is read behind a delivery that takes long."""
+    ledger, slow, quick = Ledger(), delivery(1), delivery(2, 3)
+    ledger.add(A, slow)
+    ledger.add(A, quick)
+    quick.finish()
+    assert (ledger.committable(A), len(quick.records), ledger.underway()) == (None, 0, 1)
+    slow.finish()
+    assert ledger.committable(A) == 4
+
+
+class Coordinator:
+    """Answers heartbeats as it is told to."""
+
+    answers = (True, False)
+
+    def __init__(self, clock: list[float]) -> None:
+        self._clock, self._answers = clock, iter(self.answers)
+
+    async def _do_heartbeat(self) -> bool:
+        self._clock[0] += 1.0  # what an answer takes
+        return next(self._answers)
+
+
+async def test_partitions_are_held_as_long_as_the_group_knows_of_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("streamer.transport.time.monotonic", lambda: clock[0])
+    app = faust.App("any", broker="batch://a:1", web_enabled=False, broker_session_timeout=10.0)
+    consumer = app.consumer
+    assert not consumer.holds
+    consumer.note_membership(100.0)
+    clock[0] = 109.0
+    assert consumer.holds
+    coordinator = Coordinator(clock)
+    _note_heartbeats(coordinator, consumer.note_membership)
+    assert await coordinator._do_heartbeat()
+    clock[0] = 118.0
+    assert consumer.holds  # nine seconds after the last one that was answered well was sent
+    assert not await coordinator._do_heartbeat()
+    assert not consumer.holds
 
 
 async def test_faust_finds_the_transport_by_its_scheme() -> None:

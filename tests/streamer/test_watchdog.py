@@ -13,7 +13,7 @@ class Stage:
     name: str = "embed"
     joined: bool = True
     lag: int = 5
-    done: int = 0
+    progress: int = 0
     measured: int = 0
 
 
@@ -38,7 +38,7 @@ def test_progress_and_an_empty_queue_are_both_well() -> None:
     stage = Stage()
     dog = Watchdog([stage], stalled_s=3, outage_s=60)
     for _ in range(20):
-        stage.done += 1
+        stage.progress += 1
         assert ticks(dog, stage, 3) is None
     stage.lag = 0
     assert ticks(dog, stage, 100) is None
