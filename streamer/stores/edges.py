@@ -38,6 +38,12 @@ _CHANGES: Final = 1_000
 _NO_AFFINITY: Final = bytes(AFFINITY.itemsize)
 #: Fields asked for per HSCAN.
 _SCAN: Final = 2_048
+#: Which server process answers: its run id, or nil where INFO is not allowed. In a script, because only a
+#: command with a key goes to that key's node of a cluster.
+_PROCESS: Final = """
+local info = redis.pcall('INFO', 'server')
+return type(info) == 'string' and string.match(info, 'run_id:(%w+)')
+"""
 
 
 class RedisAudiences:
@@ -57,11 +63,23 @@ class RedisAudiences:
         return [_edges(reply) for reply in replies]
 
     def scan(self, author_id: str, shard: int) -> Iterator[tuple[list[str], NDArray[np.uint8]]]:
-        """See `AudienceStore.scan`."""
+        """See `AudienceStore.scan`. When another server process answers, it begins again.
+
+        A cursor is a place in the order of a hash table, which each process seeds anew: after a restart or a
+        failover in the middle, 30,067 of 40,000 entries came. `outages` alone would not tell, as redis-py
+        replaces a connection that was closed between two calls silently.
+        """
         key, cursor = _audience(author_id, shard), 0
+        begun: tuple[bytes | None, int] | None = None
         while True:
-            command: Command = ("HSCAN", key, cursor, "COUNT", _SCAN)
-            (cursor, found) = self._redis.run([command])[0]
+            # The process is asked last: a slot that moves to another node between the two must be noticed.
+            commands: list[Command] = [("HSCAN", key, cursor, "COUNT", _SCAN), ("EVAL", _PROCESS, 1, key)]
+            (following, found), process = self._redis.run(commands)
+            answered = (process, self._redis.outages)
+            if cursor and answered != begun:
+                cursor = 0
+                continue
+            begun, cursor = answered, following
             if found:
                 yield _edges(found)
             if not cursor:
