@@ -7,6 +7,7 @@ larger ones are cut, so that no single reply holds up Redis's only thread or fil
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -57,6 +58,9 @@ _AWAY: Final = (
     OutOfMemoryError,
     RedisClusterException,
 )
+#: How such answers begin where redis-py has no class for them. Before Redis 7, what a command in a script is
+#: answered comes behind the script's own text.
+_UNABLE: Final = re.compile(r"(Error running script .* -)?(MISCONF|NOREPLICAS|BUSY|READONLY|OOM)\b")
 #: Subclasses of those that no waiting mends.
 _REFUSED: Final = (AuthenticationError, AuthorizationError, NoPermissionError)
 
@@ -102,7 +106,9 @@ class RedisConnection:
                 raise StageUnavailable(
                     f"Redis at {self.address} refuses us ({error}): check redis.url and redis.password"
                 ) from error
-            except _AWAY as error:
+            except (redis.RedisError, RedisClusterException) as error:
+                if not _away(error):
+                    raise
                 now = time.monotonic()
                 if since is None:
                     since = now
@@ -189,6 +195,15 @@ class RedisConnection:
         )
         client.set_response_callback("HGETALL", lambda reply, **_: reply)
         return client
+
+
+def _away(error: Exception) -> bool:
+    """Whether the server cannot serve now but may soon."""
+    if isinstance(error, _AWAY):
+        return True
+    # A pipeline puts the command, with ids in it, before the answer.
+    answer = str(error).rpartition(" caused error: ")[2]
+    return isinstance(error, redis.ResponseError) and _UNABLE.match(answer) is not None
 
 
 def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import redis
 
 from models.state import affinity
 from models.state.stores import FOLLOWS, Pair
@@ -249,6 +250,50 @@ class TestOutage:
         with pytest.raises(StageUnavailable, match="stopped while"):
             redis_stores(connection, FINGERPRINT).users.get_many(["u"])
         connection.close()
+
+
+class TestUnable:
+    """A server that answers, but cannot serve now."""
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            "MISCONF Redis is configured to save RDB snapshots, but is currently not able to.",
+            "NOREPLICAS Not enough good replicas to write.",
+            "BUSY Redis is busy running a script.",
+            "Error running script (call to f_12): @user_script:9: @user_script: 9: -OOM command not allowed",
+            "Command # 1 (SET user:u x) of pipeline caused error: MISCONF Errors writing to the AOF file",
+        ],
+    )
+    def test_is_waited_for(self, answer: str) -> None:
+        connection, answers = self.server(redis.ResponseError(answer), "OK")
+        assert connection.call(lambda _: _next(answers)) == "OK"
+        assert connection.outages == 1
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            "WRONGTYPE Operation against a key holding the wrong kind of value",
+            "BUSYKEY Target key name already exists.",
+            "Command # 1 (GET user:MISCONF u) of pipeline caused error: WRONGTYPE Operation against a key",
+            "Command # 1 (GET caused error: OOM) of pipeline caused error: WRONGTYPE Operation against a key",
+        ],
+    )
+    def test_a_mistake_of_ours_is_not(self, answer: str) -> None:
+        connection, answers = self.server(redis.ResponseError(answer))
+        with pytest.raises(redis.ResponseError, match=r"WRONGTYPE|BUSYKEY"):
+            connection.call(lambda _: _next(answers))
+
+    def server(self, *answers: object) -> tuple[RedisConnection, Iterator[object]]:
+        """Nothing is sent to it."""
+        return RedisConnection(RedisSettings(url="redis://127.0.0.1:9", retry_s=600)), iter(answers)
+
+
+def _next(answers: Iterator[object]) -> object:
+    answer = next(answers)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def test_a_refused_login_is_not_waited_for() -> None:
