@@ -109,6 +109,10 @@ class RedisConnection:
             except (redis.RedisError, RedisClusterException) as error:
                 if not _away(error):
                     raise
+                if self._client is not None and not self.settings.cluster:
+                    # Over an open connection a demoted master would go on refusing; a new one may reach its
+                    # successor. A cluster's client is sent on by the node that was demoted.
+                    self._client.close()
                 now = time.monotonic()
                 if since is None:
                     since = now

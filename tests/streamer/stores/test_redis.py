@@ -24,6 +24,7 @@ from streamer.settings import RedisSettings
 from streamer.stage import StageUnavailable
 from streamer.stores import Changes, Notices, RedisConnection, redis_stores
 from streamer.stores.edges import AFFINITY_CHANNEL, AUDIENCE_CHANNEL
+from tests.streamer.stores.relay import Relay
 
 FINGERPRINT = "0123456789abcdef"
 KEYS_MD = Path(__file__).parents[3] / "ops" / "keys.md"
@@ -287,6 +288,26 @@ class TestUnable:
     def server(self, *answers: object) -> tuple[RedisConnection, Iterator[object]]:
         """Nothing is sent to it."""
         return RedisConnection(RedisSettings(url="redis://127.0.0.1:9", retry_s=600)), iter(answers)
+
+    @pytest.mark.parametrize("command", ["SET", "EVAL", "GET"])
+    def test_a_demoted_master_is_left_for_its_successor(self, command: str) -> None:
+        commands: dict[str, tuple[str | int, ...]] = {
+            "SET": ("SET", "k", "v"),
+            "EVAL": ("EVAL", "return redis.call('SET', KEYS[1], 'v')", 1, "k"),
+            "GET": ("GET", "k"),
+        }
+        with LocalRedis() as old, LocalRedis() as new, Relay(old.port) as way:
+            connection = RedisConnection(RedisSettings(url=f"redis://127.0.0.1:{way.port}", retry_s=3))
+            assert connection.run([("SET", "k", "v")]) == [True]
+            with redis.Redis.from_url(old.url) as demoted:
+                demoted.config_set("replica-serve-stale-data", "no" if command == "GET" else "yes")
+                demoted.replicaof("127.0.0.1", new.port)
+            way.target = new.port
+            connection.run([commands[command]])
+            assert connection.outages == 1
+            with redis.Redis.from_url(new.url) as successor:
+                assert successor.info("commandstats")[f"cmdstat_{command.lower()}"]["calls"] == 1
+            connection.close()
 
 
 def _next(answers: Iterator[object]) -> object:
