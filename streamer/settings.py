@@ -17,7 +17,6 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -32,11 +31,17 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from streamer import redis_url
 from streamer.errors import StreamerError
 
 ENV_PREFIX = "STREAMER_"
 #: Names the TOML file; not itself a setting.
 CONFIG_ENV = "STREAMER_CONFIG"
+
+#: What was given is in no error: it may be a secret.
+_STRICT = SettingsConfigDict(
+    extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
+)
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -48,7 +53,7 @@ class SettingsError(StreamerError):
 class Group(BaseModel):
     """A table of settings."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = _STRICT
 
 
 def _secret(value: SecretStr | None, file: Path | None, what: str) -> str | None:
@@ -203,34 +208,35 @@ class RedisSettings(Group):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not self.url.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("`url` must start with redis://, rediss:// or unix://")
+        redis_url.address(self.url)
         if self.password is not None and self.password_file is not None:
             raise ValueError("set `password` or `password_file`, not both")
         return self
 
     @property
+    def address(self) -> str:
+        """What may be shown of `url`: `host:port`, or the socket's path."""
+        return redis_url.address(self.url)
+
+    @property
     def cluster(self) -> bool:
         """Whether `url` asks for a Redis Cluster (`?cluster=true`)."""
-        _, _, query = self.url.partition("?")
-        return "cluster=true" in query.lower().split("&")
+        return redis_url.without_cluster(self.url)[1]
 
     def redis_config(self) -> dict[str, Any]:
         """Keyword arguments of `redis.Redis.from_url` and `redis.RedisCluster.from_url`, `url` among them.
 
         Raises `SettingsError` when the password file cannot be read.
         """
-        base, _, query = self.url.partition("?")
-        rest = [part for part in query.split("&") if part and part.lower() != "cluster=true"]
         config: dict[str, Any] = {
-            "url": base + ("?" + "&".join(rest) if rest else ""),
+            "url": redis_url.without_cluster(self.url)[0],
             "socket_timeout": self.timeout_s,
             "socket_connect_timeout": self.timeout_s,
         }
         password = _secret(self.password, self.password_file, "redis.password_file")
         if password is not None:
             config["password"] = password
-        if self.ssl_cafile is not None and base.startswith("rediss://"):
+        if self.ssl_cafile is not None and self.url.startswith("rediss://"):
             config["ssl_ca_certs"] = str(self.ssl_cafile)
         return config
 
@@ -288,13 +294,7 @@ class WatchdogSettings(Group):
 class Settings(BaseSettings):
     """All settings. Build it with `Settings.load()`."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        env_nested_delimiter="__",
-        extra="forbid",
-        frozen=True,
-        use_attribute_docstrings=True,
-    )
+    model_config = _STRICT | SettingsConfigDict(env_prefix=ENV_PREFIX, env_nested_delimiter="__")
 
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()

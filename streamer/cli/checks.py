@@ -64,7 +64,7 @@ def redis(settings: Settings) -> Iterator[Finding]:
     from redis.exceptions import RedisClusterException
     from redis.retry import Retry
 
-    where = settings.redis.url.rpartition("@")[2].removeprefix("redis://").removeprefix("rediss://")
+    where = settings.redis.address
     try:
         client: Any = (RedisCluster if settings.redis.cluster else Redis).from_url(
             **settings.redis.redis_config() | {"retry": Retry(NoBackoff(), 0)}

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import ExponentialBackoff, NoBackoff
@@ -79,8 +78,7 @@ class RedisConnection:
         self._client: Any = None
         self._health_client: Any = None
         self._interrupted = threading.Event()
-        parts = urlsplit(settings.url)
-        self.address = f"{parts.hostname}:{parts.port or 6379}" if parts.hostname else parts.path
+        self.address = settings.address
 
     def interrupt(self) -> None:
         """Wait for no outage any more. May be called in any thread."""

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import os
 import tomllib
+import traceback
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from streamer.settings import Settings, SettingsError
+from streamer.settings import RedisSettings, Settings, SettingsError
 
 EXAMPLE = Path(__file__).parents[2] / "ops" / "streamer.toml"
 
@@ -104,6 +105,44 @@ def test_secrets_are_given_to_clients_and_to_nobody_else(tmp_path: Path) -> None
     assert settings.kafka.kafka_python_config()["sasl_plain_password"] == "hunter2"
     assert settings.redis.redis_config()["password"] == "hunter2"
     assert "hunter2" not in repr(settings) + str(settings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:open/sesame@host:1/0",
+        "redis://open:12/sesame@host:1/0",
+        "redis://:open?sesame@host:1/0",
+        "rediss://:open#sesame@host:1/0",
+        "redis://:[open]sesame@host:1/0",
+        "redis://host:1/0?password=open@sesame",
+        "redis://host:opensesame/0",
+        "unix://me:open/sesame@/x.sock",
+        "http://:open:sesame@host:1/0",
+    ],
+)
+def test_a_redis_url_that_could_be_misread_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(SettingsError, match="`url`") as told:
+        Settings.load(redis={"url": url})
+    with pytest.raises(ValidationError) as raw:
+        RedisSettings(url=url)
+    for error in (told, raw):
+        shown = "".join(traceback.format_exception(error.value))
+        assert "open" not in shown
+        assert "sesame" not in shown
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("redis://:a%2Fb%3Fc%40d@host:1/0", "host:1"),
+        ("rediss://me:a@b@host?cluster=true", "host:6379"),
+        ("redis:///1", "localhost:6379"),
+        ("unix://me:secret@/run/x.sock?db=1&password=secret", "/run/x.sock"),
+    ],
+)
+def test_what_may_be_shown_of_a_redis_url(url: str, address: str) -> None:
+    assert RedisSettings(url=url).address == address
 
 
 def test_an_unreadable_secret_is_told() -> None:

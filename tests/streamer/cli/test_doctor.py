@@ -9,7 +9,7 @@ from streamer.cli import checks
 from streamer.local.redis import LocalRedis
 from streamer.settings import Settings
 from tests.models.tiny import tiny_bundle
-from tests.streamer.cli.conftest import Command
+from tests.streamer.cli.conftest import Command, command
 
 
 def test_everything_broken_is_said_with_how_to_mend_it(
@@ -58,10 +58,31 @@ def test_a_redis_that_forgets_is_broken(redis_server: LocalRedis, redis_url: str
             client.config_set("maxmemory-policy", "noeviction")
 
 
-def test_a_password_is_never_shown() -> None:
-    settings = Settings.load(redis={"url": "redis://:sesame@127.0.0.1:9/0"})
+@pytest.mark.parametrize(
+    ("url", "where"),
+    [
+        ("redis://:sesame@127.0.0.1:9/0", "127.0.0.1:9"),
+        ("redis://127.0.0.1:9/0?password=sesame", "127.0.0.1:9"),
+        ("redis://:sesame@127.0.0.1:9/0?cluster=true", "127.0.0.1:9"),
+        ("unix:///nowhere/x.sock?db=0&password=sesame", "/nowhere/x.sock"),
+        ("unix://me:sesame@/nowhere/x.sock", "/nowhere/x.sock"),
+    ],
+)
+def test_a_password_is_never_shown(url: str, where: str) -> None:
+    settings = Settings.load(redis={"url": url})
     [finding] = checks.redis(settings)
+    assert finding.detail.startswith(f"{where}: ")
     assert "sesame" not in str(finding)
+
+
+def test_a_url_that_cannot_be_read_is_not_shown() -> None:
+    broken = command(STREAMER_REDIS__URL="redis://:open/sesame@127.0.0.1:9/0")
+    for arguments in ((), ("--json",)):
+        ran = broken("doctor", *arguments)
+        assert ran.code == 1
+        assert "`url` cannot be read" in ran.stderr
+        assert "open" not in ran.stdout + ran.stderr
+        assert "sesame" not in ran.stdout + ran.stderr
 
 
 def test_a_bundle_is_read_whole(tmp_path: Path) -> None:
