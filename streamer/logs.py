@@ -9,6 +9,8 @@ from streamer.errors import StreamerError
 
 #: Libraries whose INFO is about their own insides.
 _QUIET = ("aiokafka", "faust", "mode", "asyncio", "aiohttp", "transformers")
+#: Logs every request whole at DEBUG, that of SASL PLAIN with its password.
+_TELLTALE = "aiokafka.conn"
 #: While a broker is away aiokafka reports 300 failures a second. `streamer.lag` says what has happened; these
 #: only say how it showed.
 _REPEAT_S = 60.0
@@ -47,4 +49,5 @@ def setup(level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
+    logging.getLogger(_TELLTALE).setLevel(logging.INFO if level == "debug" else logging.WARNING)
     logging.captureWarnings(True)

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.protocol.admin import SaslAuthenticateRequest
 
 from streamer import logs
 from streamer.errors import StreamerError
@@ -16,7 +20,7 @@ def _restore() -> Iterator[None]:
     yield
     logging.captureWarnings(False)
     root.handlers[:], root.level = before[0], before[1]
-    for name in ("aiokafka", "faust", "mode", "asyncio", "aiohttp", "transformers"):
+    for name in ("aiokafka", "aiokafka.conn", "faust", "mode", "asyncio", "aiohttp", "transformers"):
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
@@ -55,3 +59,20 @@ def test_a_library_does_not_show_the_traceback_of_an_error_meant_for_people(
     err = capsys.readouterr().err
     assert "no topic" not in err
     assert "\nValueError: a bug" in err
+
+
+def test_debug_logs_no_password(capsys: pytest.CaptureFixture[str]) -> None:
+    async def log_in() -> None:
+        connection = AIOKafkaConnection("host", 9092)
+        connection._versions, connection._writer = {36: (0, 0)}, Mock()
+        connection.send(SaslAuthenticateRequest(b"\0user\0sesame"), expect_response=False)
+        assert b"sesame" in connection._writer.write.call_args.args[0]
+
+    for level in ("debug", "info"):
+        logs.setup(level)
+        asyncio.run(log_in())
+        logging.getLogger("aiokafka.conn").info("Authenticated as %s via PLAIN", "user")
+        logging.getLogger("aiokafka.client").debug("insides")
+    err = capsys.readouterr().err
+    assert "sesame" not in err
+    assert err.count("via PLAIN") == err.count("insides") == 1
