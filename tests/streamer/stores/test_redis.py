@@ -1,4 +1,4 @@
-"""What only Redis does: keys and lifetimes, notices, outages."""
+"""What only Redis does: keys and lifetimes, outages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from models.state.user import UserState
 from streamer.local.redis import LocalRedis
 from streamer.settings import RedisSettings
 from streamer.stage import StageUnavailable
-from streamer.stores import Changes, Notices, RedisConnection, redis_stores
+from streamer.stores import RedisConnection, redis_stores
 from streamer.stores.edges import AFFINITY_CHANNEL, AUDIENCE_CHANNEL
 from tests.streamer.stores.relay import Relay
 
@@ -124,85 +124,6 @@ def test_a_claim_lapses(connection: RedisConnection) -> None:
     deadline = time.monotonic() + 10
     while stores.intake.look([1], 0.001).ours != [True]:
         assert time.monotonic() < deadline
-
-
-class TestNotices:
-    @pytest.fixture
-    def notices(self, connection: RedisConnection) -> Iterator[Notices]:
-        notices = Notices(connection, FINGERPRINT)
-        yield notices
-        notices.close()
-
-    def heard(self, notices: Notices, users: int) -> Changes | None:
-        """What came, once there are so many users; None as soon as there was a gap."""
-        found = Changes()
-        deadline = time.monotonic() + 10
-        while len(found.users) < users:
-            assert time.monotonic() < deadline
-            more = notices.poll()
-            if more is None:
-                return None
-            found.users += [user for user in more.users if user != "again"]
-            found.audiences += more.audiences
-            found.affinities += more.affinities
-        return found
-
-    def ready(self, notices: Notices, stores: Any) -> None:
-        """Until what is published is heard; before, there is a gap."""
-        gaps = 0
-        deadline = time.monotonic() + 10
-        while (heard := notices.poll()) is None or not heard.users:
-            gaps += heard is None
-            stores.vectors.put_many({"again": b"x"})
-            assert time.monotonic() < deadline
-        assert gaps
-
-    def test_changed_users_are_told(self, connection: RedisConnection, notices: Notices) -> None:
-        stores = redis_stores(connection, FINGERPRINT)
-        self.ready(notices, stores)
-        stores.vectors.put_many({"ü": b"x", 'quo"te': b"x"})
-        stores.vectors.put_many({})
-        stores.vectors.put_many({"v": b"x"})
-        redis_stores(connection, "another model").vectors.put_many({"w": b"x"})
-        heard = self.heard(notices, 3)
-        assert heard is not None
-        assert heard.users == ["ü", 'quo"te', "v"]
-
-    def test_changed_edges_are_told(self, connection: RedisConnection, notices: Notices) -> None:
-        stores = redis_stores(connection, FINGERPRINT)
-        self.ready(notices, stores)
-        pairs = [Pair("ä", 1, "u"), Pair("ä", 1, "v"), Pair("b", 2, "u")]
-        stores.audiences.change((pair, FOLLOWS, True) for pair in pairs)
-        stores.audiences.change([])
-        stores.affinities.put_many({pairs[2]: affinity.empty()})
-        stores.affinities.put_many({})
-        stores.vectors.put_many({"last": b"x"})
-        heard = self.heard(notices, 1)
-        assert heard is not None
-        assert heard.audiences == [("ä", 1), ("b", 2)]
-        assert heard.affinities == [("b", 2)]
-
-    def test_a_lost_connection_is_a_gap(self, connection: RedisConnection, notices: Notices) -> None:
-        stores = redis_stores(connection, FINGERPRINT)
-        self.ready(notices, stores)
-        connection.call(lambda client: client.execute_command("CLIENT", "KILL", "TYPE", "pubsub"))
-        self.ready(notices, stores)
-
-    def test_an_outage_seen_by_another_call_is_a_gap(
-        self, connection: RedisConnection, notices: Notices
-    ) -> None:
-        """A subscription can sleep through its server's restart; the data connection does not."""
-        self.ready(notices, redis_stores(connection, FINGERPRINT))
-        connection.outages += 1
-        assert notices.poll() is None
-
-    def test_over_a_cluster(self, cluster_server: str) -> None:
-        connection = RedisConnection(RedisSettings(url=cluster_server))
-        notices = Notices(connection, FINGERPRINT)
-        stores = redis_stores(connection, FINGERPRINT)
-        self.ready(notices, stores)
-        notices.close()
-        connection.close()
 
 
 class TestOutage:
