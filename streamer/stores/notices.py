@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 import redis
+from redis.exceptions import RedisClusterException
 
 from streamer.stores.connection import RedisConnection
 from streamer.stores.edges import AFFINITY_CHANNEL, AUDIENCE_CHANNEL
@@ -87,7 +88,7 @@ class Notices:
             if asked:
                 self.close()
                 gap = True
-        except redis.RedisError:
+        except (redis.RedisError, RedisClusterException):
             self.close()
             gap = True
         return None if gap else changes

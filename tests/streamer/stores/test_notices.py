@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+import redis
+from redis.exceptions import SlotNotCoveredError
 
 from models.state import affinity
 from models.state.stores import FOLLOWS, Pair
@@ -110,6 +113,13 @@ def test_a_subscription_is_in_force_once_polled(monkeypatch: pytest.MonkeyPatch)
     notices = Notices(connection, FINGERPRINT)
     assert notices.poll() is None
     assert notices.poll() == Changes()
+
+
+@pytest.mark.parametrize("error", [redis.TimeoutError("away"), SlotNotCoveredError("slot 7 is nobody's")])
+def test_an_outage_met_here_is_a_gap(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    connection = RedisConnection(RedisSettings())
+    monkeypatch.setattr(connection, "subscribe", Mock(side_effect=error))
+    assert Notices(connection, FINGERPRINT).poll() is None
 
 
 def test_a_subscription_that_lives_is_no_gap(connection: RedisConnection) -> None:
