@@ -65,7 +65,8 @@ _CHANNELS: Final = (
     ),
     _Channel(
         "dead-letters",
-        "Records that could not be handled: the original key and value, byte for byte, with the reason.",
+        "Records that could not be handled: the original key and value, byte for byte, with the reason. "
+        "Of those that would not fit (`truncated`), the beginnings.",
         "the original key",
         (),
         ("send",),
@@ -191,7 +192,9 @@ def _dead_letter_headers() -> dict[str, Any]:
         "offset": number,
         "attempts": number | {"description": "How many times the record has been tried."},
     }
-    return {"type": "object", "required": list(described), "properties": described}
+    cut = "There where key and value were too large for this topic: how many bytes they had."
+    properties = described | {"truncated": number | {"description": cut}}
+    return {"type": "object", "required": list(described), "properties": properties}
 
 
 def _tidied(name: str, schema: dict[str, Any]) -> dict[str, Any]:

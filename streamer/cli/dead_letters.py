@@ -51,7 +51,8 @@ def list_(
 ) -> None:
     """List dead letters: reason, where the record came from, how often it failed, how it begins.
 
-    With --json one object each, its value in base64.
+    With --json one object each, its value in base64; [cyan]truncated[/] is how many bytes there were of a
+    record that was too large to be kept here whole.
 
     Example: [green]streamer dead-letters list --reason bad-json --topic tweets[/]
     """
@@ -74,6 +75,7 @@ def list_(
                 "partition": letter.partition,
                 "offset": letter.offset,
                 "attempts": letter.attempts,
+                "truncated": letter.truncated,
                 "at": letter.at,
                 "replayed": letter.replayed,
                 "key": None if letter.key is None else base64.b64encode(letter.key).decode(),
@@ -139,5 +141,5 @@ def replay(
     if outcome.exhausted:
         out.say(f"left, since they failed {max_attempts} times or more: {told(outcome.exhausted)}")
     if outcome.impossible:
-        out.say(f"left, since their headers name no topic to go back to: {told(outcome.impossible)}")
+        out.say(f"left, since they are cut off or name no topic to go back to: {told(outcome.impossible)}")
     out.next_step("streamer dead-letters list  (what comes back has one more attempt)")

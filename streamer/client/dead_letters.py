@@ -31,7 +31,11 @@ _CHUNK = 500
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """One dead letter: the original record, and what its headers say. `topic` is the logical name."""
+    """One dead letter: the original record, and what its headers say. `topic` is the logical name.
+
+    `truncated` is None, or how many bytes the original's key and value had, of which only the beginnings
+    are here.
+    """
 
     reason: str
     error: str
@@ -39,12 +43,19 @@ class DeadLetter:
     partition: int
     offset: int
     attempts: int
+    truncated: int | None
     at: int
     key: bytes | None
     value: bytes | None
     position: TopicPartition
     position_offset: int
     replayed: bool
+
+    @property
+    def replayable(self) -> bool:
+        """Whether the original is here, and says where it belongs."""
+        whole = self.truncated is None and (self.key is not None or self.value is not None)
+        return whole and self.topic in TOPICS
 
     def preview(self, length: int = 120) -> str:
         """The beginning of the value, printable whatever the bytes are."""
@@ -101,7 +112,7 @@ def replay(settings: Settings, wanted: Filter, *, max_attempts: int, limit: int 
                 continue
             if letter.attempts >= max_attempts:
                 outcome.exhausted[letter.reason] += 1
-            elif letter.topic not in TOPICS or (letter.key is None and letter.value is None):
+            elif not letter.replayable:
                 outcome.impossible[letter.reason] += 1
             else:
                 chunk.append(letter)
@@ -175,6 +186,7 @@ def _letter(record: Record, settings: Settings, done: dict[TopicPartition, Repla
         partition=number("partition", -1),
         offset=number("offset", -1),
         attempts=number("attempts", 1),
+        truncated=number("truncated", 0) or None,
         at=record.timestamp,
         key=record.key,
         value=record.value,

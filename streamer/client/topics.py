@@ -48,7 +48,8 @@ TOPICS: Final = {
         Topic("engagements", Engagement, "user_id", _days(90)),
         Topic("score-requests", ScoreRequest, None, _days(1)),
         Topic("predictions", Prediction, "user_id", _days(2)),
-        # A dead letter is the original record plus headers: it must fit where the original just did.
+        # A dead letter is the original record plus headers: it must fit where the original just did. What was
+        # larger before the publisher compressed it is cut off (`streamer.dead_letters`).
         Topic("dead-letters", None, None, {**_days(30), "max.message.bytes": str(2 * 2**20)}),
     )
 }

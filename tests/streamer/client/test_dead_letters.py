@@ -88,10 +88,15 @@ def test_filters_by_original_topic(created: Settings) -> None:
 def test_those_that_failed_too_often_or_have_no_way_back_stay(created: Settings) -> None:
     bury(created, b"1", attempts=3)
     bury(created, b"2", topic="elsewhere")
+    bury(created, b"3", truncated=3_000_000)
     outcome = dead_letters.replay(created, ALL, max_attempts=3)
     assert not outcome.replayed
-    assert (outcome.exhausted, outcome.impossible) == ({"bad-json": 1}, {"bad-json": 1})
-    assert len(listed(created)) == 2
+    assert (outcome.exhausted, outcome.impossible) == ({"bad-json": 1}, {"bad-json": 2})
+    assert {letter.value: letter.truncated for letter in listed(created)} == {
+        b"1": None,
+        b"2": None,
+        b"3": 3_000_000,
+    }
     assert dead_letters.replay(created, ALL, max_attempts=4).replayed == {"bad-json": 1}
 
 
