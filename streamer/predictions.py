@@ -21,8 +21,9 @@ from streamer.settings import PredictionSettings
 #: Objects (str or bytes), one for each pair.
 Objects = NDArray[np.object_]
 
-#: Users in one columnar record: at 128 characters an id, still below a Kafka record's 1 MB.
-_COLUMN_USERS: Final = 4_096
+#: Users in one columnar record: at 128 characters an id, of 6 bytes each at worst (`\u0001`), and 60 bytes
+#: of numbers, still below a Kafka record's 1 MB.
+_COLUMN_USERS: Final = 1_024
 #: The powers of ten that round to `DIGITS` digits. Exact literals: a quotient by `10.0 ** k` is not always
 #: the float nearest to the decimal, and would be written with 17 digits.
 _POWERS: Final = np.array([float(f"1e{k}") for k in range(20)])

@@ -222,7 +222,7 @@ class EmbedStage(BackedStage):
             for start in range(0, len(followed), _REQUEST_TWEETS):
                 tweet_ids = followed[start : start + _REQUEST_TWEETS]
                 for shard in range(self.shards):
-                    values[shard].append(encode_request(ScoreRequest(tweet_ids=tweet_ids, shard=shard)))
+                    values[shard] += encode_request(ScoreRequest(tweet_ids=tweet_ids, shard=shard))
             for tweet in (published.tweet for published in together):
                 for shard, users in split(tweet.audience or (), self.shards).items():
                     values[shard] += for_users(

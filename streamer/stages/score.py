@@ -29,7 +29,7 @@ from streamer.decoding import BadRecord, Decoder, Reason
 from streamer.pair_writer import warm_up
 from streamer.pairs import Unit, load_pairs
 from streamer.predictions import PredictionEncoder, ScoredTweet
-from streamer.requests import encode_request
+from streamer.requests import can_go_back, encode_request
 from streamer.settings import Settings
 from streamer.stage import Batch, Block, Group, Headers, Outputs, Record
 from streamer.stages.backend import Backend
@@ -310,10 +310,14 @@ class ScoreStage(BackedStage):
         if deadline is None:
             published = record.timestamp if record.timestamp >= 0 else now
             deadline = published + int(self.settings.request_wait_s * 1000)
-        if now < deadline:
+        if now < deadline and not can_go_back(record):
+            error = "the tweets are unknown, and key and headers are too large to wait with"
+            part.letters.add(batch, record, Reason.TOO_LARGE, error)
+        elif now < deadline:
             part.waiting = True
             again = changed(request, tweet_ids=unknown, deadline=deadline)
-            part.send_back(batch, record, encode_request(again))
+            for value in encode_request(again):
+                part.send_back(batch, record, value)
         else:
             named = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
             error = f"no vector by the deadline: {named}"

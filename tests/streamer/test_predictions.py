@@ -137,9 +137,10 @@ class TestColumns:
             ]
         assert found == pairs
 
-    def test_a_record_stays_below_the_brokers_limit(self) -> None:
+    @pytest.mark.parametrize("character", ["0", "😀", "\x01"])
+    def test_a_record_stays_below_the_brokers_limit(self, character: str) -> None:
         n = 10_000
-        users = np.array([f"{i:0128d}" for i in range(n)], object)
+        users = np.array([character * 124 + f"{i:04d}" for i in range(n)], object)
         values = np.random.default_rng(0).random((n, 4)).astype(np.float32)
         made = encoder(["retweet", "like", "reply", "quote"])
         index, cold = np.zeros(n, np.intp), np.zeros(n, np.bool_)

@@ -116,6 +116,25 @@ class TestUnknownTweets:
         assert rig.predictions().keys() == {("1", "u"), ("2", "u")}
         assert rig.dead_letters() == []
 
+    def test_wait_in_several_requests_where_one_would_be_too_large(self, rig: Rig) -> None:
+        """The broker took it compressed; what goes back is not."""
+        users = [f"{i:0128}" for i in range(20_000)]
+        ask(rig, tweet_ids=["1"], user_ids=users, at=int(time.time() * 1000))
+        (record,) = rig.log["score-requests", 0]
+        rig.process("score", "score-requests", 0, [record])
+        back = [back.value or b"" for back in rig.log["score-requests", 0][1:]]
+        assert max(map(len, back)) < 1_000_000
+        requests = [msgspec.json.decode(value, type=ScoreRequest) for value in back]
+        assert [user for request in requests for user in request.user_ids or []] == users
+
+    def test_do_not_wait_with_a_key_that_is_too_large(self, rig: Rig) -> None:
+        ask(rig, tweet_ids=["1"], shard=0, at=int(time.time() * 1000))
+        (record,) = rig.log["score-requests", 0]
+        record.key = b"k" * 3_000_000
+        rig.process("score", "score-requests", 0, [record])
+        assert [reason for reason, _, _ in rig.dead_letters()] == ["too_large"]
+        assert len(rig.log["score-requests", 0]) == 1
+
     def test_are_dead_letters_after_the_deadline(self, rig: Rig, backend: MemoryBackend) -> None:
         now = int(time.time() * 1000)
         ask(rig, tweet_ids=["7"], user_ids=["u"], at=now, deadline=now - 1)
