@@ -46,7 +46,9 @@ TOPICS: Final = {
         Topic("follows", Follow, "author_id", {"retention.ms": "-1"}),
         Topic("tweets", Tweet, "tweet_id", _days(7)),
         Topic("engagements", Engagement, "user_id", _days(90)),
-        Topic("score-requests", ScoreRequest, None, _days(1)),
+        # A request carries its tweet's time, at the oldest that of one `tweets` is about to drop: 7 days and
+        # those of a segment, 7 by default. With less, Kafka drops what a late `embed` asks for unread.
+        Topic("score-requests", ScoreRequest, None, _days(14)),
         Topic("predictions", Prediction, "user_id", _days(2)),
         # A dead letter is the original record plus headers: it must fit where the original just did. What was
         # larger before the publisher compressed it is cut off (`streamer.dead_letters`).

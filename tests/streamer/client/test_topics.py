@@ -32,6 +32,13 @@ def test_users_are_compacted_and_follows_kept(created: Settings) -> None:
     assert value[names[2]]["cleanup.policy"] == "delete"
 
 
+def test_requests_are_kept_as_long_as_the_oldest_tweet_there_may_be() -> None:
+    """They carry its time, and Kafka drops by time: also what was written a moment ago."""
+    kept = {name: int(topics.TOPICS[name].config["retention.ms"]) for name in ("tweets", "score-requests")}
+    segment = 7 * 86_400_000  # `segment.ms` by default: what a broker drops, it drops by whole segments
+    assert kept["score-requests"] >= kept["tweets"] + segment
+
+
 def test_create_refuses_topics_of_unequal_partitions(settings: Settings) -> None:
     with admin_client(settings) as admin:
         admin.create_topics(
