@@ -22,6 +22,7 @@ from aiokafka.errors import (
 )
 
 from streamer.errors import StreamerError
+from streamer.partition_counts import MEND, uneven
 from streamer.partitions import partitions_of
 from streamer.record_batches import RecordBatch
 from streamer.settings import KafkaSettings
@@ -34,7 +35,10 @@ _RETRY_S = 1.0
 
 
 class KafkaUnavailable(StreamerError):  # noqa: N818 - it names a state, and reads so in the log line
-    """Kafka cannot be reached, or lacks a topic, or refuses a record. One line with what to do."""
+    """Kafka cannot be reached, or its topics are not as they must be, or it refuses a record.
+
+    One line with what to do.
+    """
 
 
 def _unhurried(client: Any) -> None:
@@ -114,9 +118,9 @@ class Producer:
             await self._producer.stop()
 
     async def require(self, topics: Iterable[str]) -> None:
-        """Make sure the topics exist; never creates one. Waits for a Kafka that is away, as `start` does.
+        """Make sure the topics exist, with `kafka.partitions` partitions where that matters; creates none.
 
-        Raises `KafkaUnavailable`, naming those missing.
+        Waits for a Kafka that is away, as `start` does. Raises `KafkaUnavailable`, naming those not so.
         """
         assert self._producer is not None
         client = self._producer.client
@@ -133,6 +137,8 @@ class Producer:
                 f"Kafka at {self._kafka.bootstrap} has no topic {', '.join(missing)}:"
                 " run `streamer topics create`"
             )
+        if problem := uneven(self._kafka, counts):
+            raise KafkaUnavailable(f"{problem}; {MEND}")
         for topic in wanted:
             await client.add_topic(self._kafka.topic(topic))
         self._counts |= counts
@@ -168,12 +174,13 @@ class Producer:
     def pack(self, groups: Sequence[Group | Block]) -> list[Packed]:
         """Turn groups and blocks into record batches, in order per partition. For a stage's thread.
 
-        Raises `KafkaUnavailable` when a topic does not exist.
+        Raises `KafkaUnavailable` when a topic does not exist or has a wrong number of partitions.
         """
         return [packed for group in groups for packed in self._pack(group)]
 
     def _pack(self, group: Group | Block) -> Iterator[Packed]:
         if isinstance(group, Block):
+            self.partitions(group.topic)
             batch = RecordBatch(group, self._kafka.compression)
             yield Packed(group.topic, group.partition, batch, group.count, len(group.buffer))
             return

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from streamer.partition_counts import MEND, uneven
 from streamer.settings import Settings
 
 Status = Literal["ok", "warning", "broken"]
@@ -45,16 +46,10 @@ def kafka(settings: Settings) -> Iterator[Finding]:
     yield Finding("kafka", "ok", f"{nodes} broker{'s' * (nodes != 1)} at {settings.kafka.bootstrap}")
     if missing := [settings.kafka.topic(name) for name in topics.TOPICS if name not in counts]:
         yield Finding("topics", "broken", f"missing: {', '.join(missing)}", "streamer topics create")
-    elif len(set(counts.values())) > 1:
-        detail = ", ".join(f"{name} {count}" for name, count in counts.items())
-        yield Finding(
-            "topics",
-            "broken",
-            f"they differ in their number of partitions: {detail}",
-            "enlarge or delete the odd ones: audiences are sharded by partition, so all must have as many",
-        )
+    elif problem := uneven(settings.kafka, counts):
+        yield Finding("topics", "broken", problem, MEND)
     else:
-        yield Finding("topics", "ok", f"{len(counts)} topics of {next(iter(counts.values()))} partitions")
+        yield Finding("topics", "ok", f"{len(counts)} topics of {settings.kafka.partitions} partitions")
 
 
 def redis(settings: Settings) -> Iterator[Finding]:

@@ -23,7 +23,8 @@ def topics() -> None:
 def create(settings: Settings, out: Output) -> None:
     """Create the topics that are missing; those that exist stay as they are.
 
-    Their number of partitions is [cyan]kafka.partitions[/], their replicas [cyan]kafka.replication_factor[/].
+    Their number of partitions is [cyan]kafka.partitions[/], also of those that exist; their replicas
+    [cyan]kafka.replication_factor[/].
 
     Example: [green]STREAMER_KAFKA__PARTITIONS=16 streamer topics create[/]
     """

@@ -5,7 +5,7 @@ Knows nothing of stages. Names here are the logical ones; `settings.kafka.topic`
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,6 +18,7 @@ from kafka.errors import TopicAlreadyExistsError, UnknownBrokerIdError, Unsuppor
 
 from models.events import Engagement, Follow, Prediction, ScoreRequest, Tweet, User
 from streamer.client.connection import ClientError, admin_client, raw_producer
+from streamer.partition_counts import MEND, uneven
 from streamer.settings import Settings
 
 _DAY_MS = 86_400_000
@@ -117,12 +118,13 @@ def require(settings: Settings, names: Iterable[str]) -> dict[str, int]:
 def create(settings: Settings) -> dict[str, bool]:
     """Create the topics that are missing: True where one was made, False where it was there already.
 
-    Existing topics stay as they are. Raises `ClientError`, also when one exists with another number of
-    partitions: the audience shards are the partitions, so all must have as many.
+    Existing topics stay as they are. Raises `ClientError`, also when one has another number of partitions
+    than `kafka.partitions`, where that matters; then none is made.
     """
     kafka = settings.kafka
     with admin_client(settings) as admin:
         before = existing(admin, settings, TOPICS)
+        _require_even(settings, before)
         missing = [name for name in TOPICS if name not in before]
         new = {
             kafka.topic(name): {
@@ -143,14 +145,13 @@ def create(settings: Settings) -> dict[str, bool]:
                     for name in new:
                         producer.partitions_for(name)
             admin.wait_for_topics(list(new))
-        after = existing(admin, settings, TOPICS)
-    if len(set(after.values())) > 1:
-        counts = ", ".join(f"{kafka.topic(name)} {count}" for name, count in after.items())
-        raise ClientError(
-            f"the topics differ in their number of partitions ({counts}): delete or enlarge the odd ones; "
-            "audiences are sharded by partition, so all must be equal"
-        )
+        _require_even(settings, existing(admin, settings, TOPICS))
     return {name: name in missing for name in TOPICS}
+
+
+def _require_even(settings: Settings, counts: Mapping[str, int]) -> None:
+    if problem := uneven(settings.kafka, counts):
+        raise ClientError(f"{problem}; {MEND}")
 
 
 def describe(settings: Settings) -> list[TopicState]:

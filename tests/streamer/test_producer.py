@@ -28,11 +28,18 @@ def settings(kafka: LocalKafka, topic_prefix: str) -> KafkaSettings:
         admin.create_topics(
             [
                 NewTopic(topic_prefix + "out", 3, 1),
-                NewTopic(topic_prefix + "small", 1, 1, topic_configs=small),
-            ]
+                NewTopic(topic_prefix + "odd", 5, 1),
+                NewTopic(topic_prefix + "dead-letters", 2, 1),
+                NewTopic(topic_prefix + "small", 3, 1, topic_configs=small),
+            ],
+            wait_for_metadata=True,
         )
     return KafkaSettings(
-        bootstrap=kafka.bootstrap, topic_prefix=topic_prefix, outage_s=2, max_send_batch_bytes=50_000
+        bootstrap=kafka.bootstrap,
+        topic_prefix=topic_prefix,
+        outage_s=2,
+        max_send_batch_bytes=50_000,
+        partitions=3,
     )
 
 
@@ -123,6 +130,31 @@ async def test_a_topic_that_is_missing_is_named_and_not_made(
         await send(producer, Group("nothing", [b"k"], [b"v"]))
     with KafkaAdminClient(bootstrap_servers=settings.bootstrap) as admin:
         assert settings.topic("nothing") not in admin.list_topics()
+
+
+class TestAnotherNumberOfPartitions:
+    """Than `kafka.partitions`, 3: audience shards and partitions would be different things."""
+
+    WRONG = r"`kafka.partitions` = 3 .*\(\S+odd 5\): audiences are sharded.*; set `kafka.partitions`"
+
+    async def test_is_told_at_the_start(self, producer: Producer) -> None:
+        with pytest.raises(KafkaUnavailable, match=self.WRONG):
+            await producer.require(["out", "odd"])
+
+    @pytest.mark.parametrize(
+        "output",
+        [
+            Group("odd", [b"k"], [b"v"], partition=1),
+            Group("odd", [b"k"], [b"v"]),
+            Block("odd", 1, memoryview(bytearray(100)), 1, 0),
+        ],
+    )
+    async def test_is_told_before_anything_is_sent(self, producer: Producer, output: Group | Block) -> None:
+        with pytest.raises(KafkaUnavailable, match=self.WRONG):
+            await send(producer, output)
+
+    async def test_matters_nothing_to_dead_letters(self, producer: Producer) -> None:
+        assert await send(producer, Group("dead-letters", [b"k"], [b"v"])) == 1
 
 
 async def test_a_record_too_large_for_the_topic_is_told(producer: Producer) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import redis
@@ -10,6 +11,9 @@ from streamer.local.redis import LocalRedis
 from streamer.settings import Settings
 from tests.models.tiny import tiny_bundle
 from tests.streamer.cli.conftest import Command, command
+
+if TYPE_CHECKING:
+    from streamer.local.kafka import LocalKafka
 
 
 def test_everything_broken_is_said_with_how_to_mend_it(
@@ -39,6 +43,19 @@ def test_topics_are_missed_then_found(online: Command) -> None:
     assert (missing["status"], missing["mend"]) == ("broken", "streamer topics create")
     assert online("topics", "create").code == 0
     assert topics()["status"] == "ok"
+
+
+def test_topics_of_another_number_of_partitions_are_broken(
+    online: Command, kafka: LocalKafka, topic_prefix: str
+) -> None:
+    online("topics", "create")
+    settings = Settings.load(
+        kafka={"bootstrap": kafka.bootstrap, "topic_prefix": topic_prefix, "partitions": 4}
+    )
+    [finding] = [finding for finding in checks.kafka(settings) if finding.what == "topics"]
+    assert finding.status == "broken"
+    assert f"{topic_prefix}users 3" in finding.detail
+    assert "runbook" in finding.mend
 
 
 def test_a_redis_that_forgets_is_broken(redis_server: LocalRedis, redis_url: str) -> None:

@@ -39,14 +39,29 @@ def test_requests_are_kept_as_long_as_the_oldest_tweet_there_may_be() -> None:
     assert kept["score-requests"] >= kept["tweets"] + segment
 
 
-def test_create_refuses_topics_of_unequal_partitions(settings: Settings) -> None:
+def test_create_refuses_topics_of_other_partitions_before_it_makes_any(settings: Settings) -> None:
     with admin_client(settings) as admin:
         admin.create_topics(
             {settings.kafka.topic("tweets"): {"num_partitions": 2, "replication_factor": 1}},
             wait_for_metadata=True,
         )
-    with pytest.raises(ClientError, match=r"differ in their number of partitions.*tweets 2"):
+    with pytest.raises(ClientError, match=r"= 3 in their number of partitions \(\S+tweets 2\).*runbook"):
         topics.create(settings)
+    with admin_client(settings) as admin:
+        assert topics.existing(admin, settings, topics.TOPICS) == {"tweets": 2}
+
+
+def test_create_refuses_when_all_have_another_number(created: Settings) -> None:
+    other = created.model_copy(update={"kafka": created.kafka.model_copy(update={"partitions": 4})})
+    with pytest.raises(ClientError, match=r"`kafka.partitions` = 4 .*users 3\)"):
+        topics.create(other)
+
+
+def test_dead_letters_may_have_any_number_of_partitions(settings: Settings) -> None:
+    with admin_client(settings) as admin:
+        name = settings.kafka.topic("dead-letters")
+        admin.create_topics({name: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+    assert not topics.create(settings)["dead-letters"]
 
 
 def test_describe_counts_records(created: Settings) -> None:
