@@ -141,5 +141,6 @@ def replay(
     if outcome.exhausted:
         out.say(f"left, since they failed {max_attempts} times or more: {told(outcome.exhausted)}")
     if outcome.impossible:
-        out.say(f"left, since they are cut off or name no topic to go back to: {told(outcome.impossible)}")
+        why = "they are cut off, name no topic to go back to, or are refused by it"
+        out.say(f"left, since {why}: {told(outcome.impossible)}")
     out.next_step("streamer dead-letters list  (what comes back has one more attempt)")

@@ -13,12 +13,19 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import compress
+from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import (
+    InvalidRecordError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    RetriableError,
+)
 from kafka.structs import OffsetAndMetadata
 
-from streamer.client.connection import ClientError, raw_consumer
-from streamer.client.publisher import Publisher, publisher
+from streamer.client.connection import REQUEST_TIMEOUT_MS, ClientError, raw_consumer, raw_producer
 from streamer.client.reading import Ranges, Record, bounds, read
 from streamer.client.replayed import MAX_METADATA, Replayed
 from streamer.client.topics import TOPICS, require
@@ -27,6 +34,11 @@ from streamer.settings import Settings
 _TOPIC = "dead-letters"
 #: Records sent again between two commits: bounds what a crash sends twice.
 _CHUNK = 500
+#: A topic's answers that another attempt would not change.
+_REFUSALS = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidRecordError)
+#: kafka-python's idempotent producer sends nothing more once a record was refused. One request at a time
+#: keeps the order without it; what a lost answer sends twice, a crash does too.
+_ALONE: dict[str, Any] = {"enable_idempotence": False, "max_in_flight_requests_per_connection": 1}
 
 
 @dataclass(frozen=True)
@@ -82,7 +94,10 @@ class Filter:
 
 @dataclass
 class Outcome:
-    """What a replay did, by reason: sent again, and left because of too many attempts or no way back."""
+    """What a replay did, by reason: sent again, and left because of too many attempts or no way back.
+
+    No way back has what is cut off, names no topic, or is refused by it (too large once uncompressed).
+    """
 
     replayed: Counter[str] = field(default_factory=Counter)
     exhausted: Counter[str] = field(default_factory=Counter)
@@ -104,8 +119,15 @@ def replay(settings: Settings, wanted: Filter, *, max_attempts: int, limit: int 
     Those that failed `max_attempts` times stay. Raises `ClientError`.
     """
     outcome = Outcome()
-    with _reader(settings) as (consumer, ranges, done), publisher(settings) as sender:
+    with _reader(settings) as (consumer, ranges, done), raw_producer(settings, **_ALONE) as producer:
         chunk: list[DeadLetter] = []
+
+        def send() -> None:
+            delivered = _send(settings, consumer, producer, chunk, ranges, done)
+            for letter, taken in zip(chunk, delivered, strict=True):
+                (outcome.replayed if taken else outcome.impossible)[letter.reason] += 1
+            chunk.clear()
+
         for record in read(consumer, ranges):
             letter = _letter(record, settings, done)
             if letter.replayed or not wanted(letter):
@@ -116,46 +138,78 @@ def replay(settings: Settings, wanted: Filter, *, max_attempts: int, limit: int 
                 outcome.impossible[letter.reason] += 1
             else:
                 chunk.append(letter)
-                outcome.replayed[letter.reason] += 1
-                if len(chunk) == _CHUNK:
-                    _send(settings, consumer, sender, chunk, ranges, done)
-                    chunk = []
-                if limit is not None and outcome.replayed.total() == limit:
+                if len(chunk) == _CHUNK or outcome.replayed.total() + len(chunk) == limit:
+                    send()
+                if outcome.replayed.total() == limit:
                     break
         if chunk:
-            _send(settings, consumer, sender, chunk, ranges, done)
+            send()
     return outcome
 
 
 def _send(
     settings: Settings,
     consumer: KafkaConsumer,
-    sender: Publisher,
+    producer: KafkaProducer,
     chunk: list[DeadLetter],
     ranges: Ranges,
     done: dict[TopicPartition, Replayed],
-) -> None:
+) -> list[bool]:
+    """Send these; whether its topic took each, which then is remembered.
+
+    Raises, when that is done, what else went wrong than a refusal.
+    """
+    _remembered(done, chunk, ranges)  # raises before anything is sent
+    errors = _deliver(settings, producer, chunk)
+    for place, error in enumerate(errors):
+        if error is not None and not isinstance(error, RetriableError):
+            # Brokers refuse whole batches: what it shared one with may be to blame.
+            [errors[place]] = _deliver(settings, producer, [chunk[place]])
+    delivered = [error is None for error in errors]
+    after = _remembered(done, list(compress(chunk, delivered)), ranges)
+    changed = {key: state for key, state in after.items() if state is not done[key]}
+    if changed:
+        consumer.commit(
+            {key: OffsetAndMetadata(state.position, state.metadata, -1) for key, state in changed.items()}
+        )
+        done.update(changed)
+    for error in errors:
+        if error is not None and not isinstance(error, _REFUSALS):
+            raise error
+    return delivered
+
+
+def _deliver(
+    settings: Settings, producer: KafkaProducer, letters: list[DeadLetter]
+) -> list[BaseException | None]:
+    """What became of each: None where it is durable."""
+    futures = [
+        producer.send(
+            settings.kafka.topic(letter.topic),
+            letter.value,
+            letter.key,
+            headers=[("attempts", b"%d" % (letter.attempts + 1))],
+        )
+        for letter in letters
+    ]
+    producer.flush(timeout=REQUEST_TIMEOUT_MS / 1000)
+    return [future.exception for future in futures]
+
+
+def _remembered(
+    done: dict[TopicPartition, Replayed], letters: list[DeadLetter], ranges: Ranges
+) -> dict[TopicPartition, Replayed]:
+    """`done` with these as well. Raises `ClientError` where that takes more room than there is."""
     after = dict(done)
-    for key in {letter.position for letter in chunk}:
-        offsets = (letter.position_offset for letter in chunk if letter.position == key)
+    for key in {letter.position for letter in letters}:
+        offsets = (letter.position_offset for letter in letters if letter.position == key)
         after[key] = done[key].add(offsets, ranges[key][0])
         if len(after[key].metadata) > MAX_METADATA:
             raise ClientError(
                 f"{key.topic}/{key.partition}: too many gaps between the letters replayed to remember them; "
                 "replay without filters, or with a wider one, first"
             )
-    for letter in chunk:
-        headers = [("attempts", str(letter.attempts + 1).encode())]
-        sender.send_raw(settings.kafka.topic(letter.topic), letter.key, letter.value, headers)
-    sender.flush()
-    consumer.commit(
-        {
-            key: OffsetAndMetadata(state.position, state.metadata, -1)
-            for key, state in after.items()
-            if state is not done[key]
-        }
-    )
-    done.update(after)
+    return after
 
 
 @contextmanager

@@ -1,18 +1,30 @@
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import pytest
-from kafka import KafkaConsumer
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.errors import KafkaTimeoutError
+from kafka.future import Future
 
 from streamer.client import dead_letters
 from streamer.client.connection import ClientError, raw_consumer, raw_producer
 from streamer.client.dead_letters import DeadLetter, Filter
 from streamer.client.reading import Record, bounds, read
+from streamer.partitions import partition_of
 from streamer.settings import Settings
 
 ALL = Filter()
 
 
-def bury(settings: Settings, value: bytes | None, reason: str = "bad-json", **over: object) -> None:
+def bury(
+    settings: Settings,
+    value: bytes | None,
+    reason: str = "bad-json",
+    key: bytes | None = b"key-1",
+    **over: object,
+) -> None:
     """Put one dead letter where the stages put it, with the headers they give it."""
     headers: dict[str, object] = {
         "reason": reason,
@@ -27,7 +39,7 @@ def bury(settings: Settings, value: bytes | None, reason: str = "bad-json", **ov
         producer.send(
             settings.kafka.topic("dead-letters"),
             value,
-            key=b"key-1",
+            key=key,
             headers=[(name, str(text).encode()) for name, text in headers.items()],
         )
         producer.flush()
@@ -100,6 +112,18 @@ def test_those_that_failed_too_often_or_have_no_way_back_stay(created: Settings)
     assert dead_letters.replay(created, ALL, max_attempts=4).replayed == {"bad-json": 1}
 
 
+def _fail(monkeypatch: pytest.MonkeyPatch, values: set[bytes]) -> None:
+    """Kafka does not answer when it is sent these."""
+    send = KafkaProducer.send
+
+    def fail(self: KafkaProducer, topic: str, value: bytes, *args: Any, **more: Any) -> Future:
+        if value in values:
+            return Future().failure(KafkaTimeoutError("away"))
+        return send(self, topic, value, *args, **more)
+
+    monkeypatch.setattr(KafkaProducer, "send", fail)
+
+
 def test_nothing_counts_as_replayed_before_it_is_durable(
     created: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,13 +131,48 @@ def test_nothing_counts_as_replayed_before_it_is_durable(
     committed: list[object] = []
     monkeypatch.setattr(KafkaConsumer, "commit", lambda _self, offsets: committed.append(offsets))
 
-    def fail(_self: object) -> None:
-        raise ClientError("Kafka did not take a record")
-
-    monkeypatch.setattr("streamer.client.publisher.Publisher.flush", fail)
-    with pytest.raises(ClientError):
+    _fail(monkeypatch, {b"1"})
+    with pytest.raises(ClientError, match="away"):
         dead_letters.replay(created, ALL, max_attempts=5)
     assert committed == []
+
+
+def test_letters_that_their_topic_refuses_hold_up_no_others(created: Settings) -> None:
+    large = os.urandom(1_500_000)  # more than `tweets` takes, less than `dead-letters`
+    for value in (b"1", large, b"2"):
+        bury(created, value)
+    bury(created, b"no key, for a compacted topic", key=None, topic="users")
+    users = [b"3", b"4", b"5", b"6", b"7"]  # of every partition: some share a batch with the one refused
+    for value in users:
+        bury(created, value, topic="users", key=value)
+    assert {partition_of(user, 3) for user in users} == {0, 1, 2}
+    outcome = dead_letters.replay(created, ALL, max_attempts=5)
+    assert (outcome.replayed, outcome.impossible) == ({"bad-json": 7}, {"bad-json": 2})
+    assert sorted(record.value or b"" for record in records(created, "tweets")) == [b"1", b"2"]
+    assert sorted(record.value or b"" for record in records(created, "users")) == users
+    left = {letter.value for letter in listed(created)}
+    assert left == {large, b"no key, for a compacted topic"}
+    # What was delivered is remembered.
+    again = dead_letters.replay(created, ALL, max_attempts=5)
+    assert (again.replayed, again.impossible) == ({}, {"bad-json": 2})
+
+
+def test_what_was_delivered_is_remembered_when_the_rest_fails(
+    created: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bury(created, b"1")
+    bury(created, b"2")
+    _fail(monkeypatch, {b"2"})
+    with pytest.raises(ClientError, match="away"):
+        dead_letters.replay(created, ALL, max_attempts=5)
+    assert [letter.value for letter in listed(created)] == [b"2"]
+
+
+def test_a_limit_counts_what_is_sent(created: Settings) -> None:
+    for value in (b"1", os.urandom(1_500_000), b"2", b"3"):
+        bury(created, value)
+    outcome = dead_letters.replay(created, ALL, max_attempts=5, limit=2)
+    assert (outcome.replayed.total(), outcome.impossible.total()) == (2, 1)
 
 
 def test_more_gaps_than_can_be_remembered_is_an_error_before_anything_is_sent(
