@@ -149,6 +149,8 @@ class StageRunner:
                 logger.info("%s: gave up %s to stop; it will be done again", self.name, named)
                 continue
             rests = [outputs.rest.get(place, ()) for place in range(len(works))]
+            if any(rests):
+                begun -= pace  # enough waits for the next call
             self._wait_again(works, rests, outputs.later)
             await self._processed.put(_Processed(works, list(map(len, rests)), outputs, packed))
 

@@ -31,9 +31,14 @@ from streamer.stages.backend import Backend
 from streamer.stages.base import BackedStage
 from streamer.tweets_at_hand import TweetsAtHand
 
-#: Tweets embedded and stored at once: enough to fill a GPU's batches of like length.
-_CHUNK: Final = 1_024
-#: A worker that said it computes a tweet is believed for so long, then another one does: longer than a chunk
+#: Records handled in one `process` call, at most and at least: enough to fill a GPU's batches of like length,
+#: and few enough for the largest encoder on a CPU.
+_MOST: Final = 1_024
+_LEAST: Final = 16
+#: How long the model may take over one call, judged by the last. Shorter than a claim lasts, and than the
+#: watchdog waits for progress: a large BERT on a CPU takes minutes over 1,024 texts.
+_CALL_S: Final = 2.0
+#: A worker that said it computes a tweet is believed for so long, then another one does: longer than a call
 #: takes, and how long the tweets of a worker that died wait.
 _CLAIM_S: Final = 5.0
 #: Pause between looks for vectors that another worker computes.
@@ -85,6 +90,8 @@ class EmbedStage(BackedStage):
         """What it embeds, it puts `at_hand`."""
         super().__init__(settings, backend)
         self._at_hand = at_hand
+        #: Records of the next call.
+        self._size = _LEAST
 
     @property
     def pace_s(self) -> float:
@@ -92,26 +99,26 @@ class EmbedStage(BackedStage):
         return self.settings.pace_ms / 1000
 
     def process(self, batches: Sequence[Batch]) -> Outputs:
-        """Embed what is new, then ask for scores of all. Raises `StageUnavailable`.
+        """Embed what is new of the first records, then ask for scores of all those.
+
+        Raises `StageUnavailable`.
 
         Requests leave also for tweets that Redis knew: whoever had this batch first may have died before
         its requests were durable.
         """
         letters = DeadLetters(self.name)
+        first, rest = _first(batches, self._size)
         tweets: dict[int, _Published] = {}
-        for batch, record, tweet in letters.decode(batches, _decoder):
+        for batch, record, tweet in letters.decode(first, _decoder):
             problem = self.backend.model.check(tweet)
             if problem is not None:
                 letters.add(batch, record, Reason.UNKNOWN_TOKEN, problem)
             else:
                 tweets.setdefault(id_key(tweet.tweet_id), _Published(tweet, batch, record))
-        keys = list(tweets)
-        for start in range(0, len(keys), _CHUNK):
-            chunk = {key: tweets[key].tweet for key in keys[start : start + _CHUNK]}
-            for key in self._embed(chunk):
-                _, batch, record = tweets.pop(key)
-                letters.add(batch, record, Reason.NOT_FINITE, "the model gave no finite vector")
-        return Outputs([*letters.groups, *self._requests(list(tweets.values()))])
+        for key in self._embed({key: published.tweet for key, published in tweets.items()}):
+            _, batch, record = tweets.pop(key)
+            letters.add(batch, record, Reason.NOT_FINITE, "the model gave no finite vector")
+        return Outputs([*letters.groups, *self._requests(list(tweets.values()))], rest=rest)
 
     def _embed(self, tweets: dict[int, Tweet]) -> set[int]:
         """Make sure that Redis holds these tweets; returns the keys of those that have no finite vector."""
@@ -205,7 +212,10 @@ class EmbedStage(BackedStage):
             authors.sums[tweet.author_id][_TWEETS_FIELD] += increment(tweet.created_at // 1000)
         model, new = self.backend.model, list(computed.values())
         profiles = [tweet.author or authors.profiles.get(tweet.author_id) for tweet in new]
+        started = time.monotonic()
         vectors = model.embed(new, profiles, np.array(sums))
+        pace = len(new) / max(time.monotonic() - started, 1e-3)
+        self._size = min(max(int(pace * _CALL_S), _LEAST), _MOST)
         return list(map(_Content, vectors, model.terms(new)))
 
     def _requests(self, tweets: Sequence[_Published]) -> Iterator[Group]:
@@ -232,6 +242,20 @@ class EmbedStage(BackedStage):
                 if requests:
                     keys = [b"%d" % shard] * len(requests)
                     yield Group("score-requests", keys, requests, shard, at if at >= 0 else None)
+
+
+def _first(batches: Sequence[Batch], size: int) -> tuple[list[Batch], dict[int, Sequence[Record]]]:
+    """So many records, and the others by the place of their batch."""
+    first: list[Batch] = []
+    rest: dict[int, Sequence[Record]] = {}
+    for place, batch in enumerate(batches):
+        taken = batch.records[:size]
+        size -= len(taken)
+        if taken:
+            first.append(Batch(batch.topic, batch.partition, taken))
+        if len(taken) < len(batch.records):
+            rest[place] = batch.records[len(taken) :]
+    return first, rest
 
 
 def _original(tweet: Tweet) -> int | None:

@@ -135,6 +135,25 @@ async def test_what_comes_meanwhile_goes_before_a_rest(delivery: Delivery) -> No
     assert order == [["long"], ["a", "long"], ["b", "long"], ["long"]]
 
 
+async def test_a_rest_waits_for_no_pace(delivery: Delivery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A paced stage gathers what comes; here enough waits."""
+
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    class Paced(Pairs):
+        pace_s = 60.0
+
+    stage = Paced()
+    runner, _ = runner_of(stage, delivery)
+    monkeypatch.setattr("streamer.runner.asyncio.sleep", sleep)
+    await run(runner, delivery)
+    assert stage.given == [[5], [3], [1]]
+    assert max(slept) == 0  # the producer's
+
+
 async def test_only_so_many_are_begun(delivery: Delivery, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the next waits, and so does the consumer behind it."""
     monkeypatch.setattr("streamer.runner._UNFINISHED", 2)

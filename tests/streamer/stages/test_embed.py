@@ -17,7 +17,7 @@ from models.state.tweet import TweetRecord
 from streamer import metrics
 from streamer.partitions import partition_of
 from streamer.settings import Settings
-from streamer.stage import StageUnavailable
+from streamer.stage import Batch, StageUnavailable
 from tests.streamer.stages.rig import T0, FakeRecord, MemoryBackend, Rig
 
 
@@ -231,7 +231,59 @@ def _value(counter: Any) -> float:
     return value
 
 
-def test_many_tweets_go_in_chunks(model: ServingModel) -> None:
+class TimedModel(CountingModel):
+    """Takes so many seconds for a text by the clock of the test; notes how many it was given at once."""
+
+    def __init__(self, model: ServingModel, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(model)
+        self.seconds = seconds
+        self.calls: list[int] = []
+        self._clock = 0.0
+        monkeypatch.setattr("streamer.stages.embed.time.monotonic", lambda: self._clock)
+
+    def embed(self, tweets: Sequence[Tweet], *more: Any) -> NDArray[np.float16]:
+        self.calls.append(len(tweets))
+        self._clock += self.seconds * len(tweets)
+        return super().embed(tweets, *more)
+
+
+def timed(model: ServingModel, seconds: float, monkeypatch: pytest.MonkeyPatch) -> tuple[Rig, TimedModel]:
+    backend, slow = MemoryBackend(model), TimedModel(model, seconds, monkeypatch)
+    backend.model = slow  # type: ignore[assignment]
+    return Rig(Settings(), backend), slow
+
+
+@pytest.mark.parametrize(
+    ("seconds", "sizes"),
+    [(1e-5, [16, 1024, 1024, 36]), (0.004, [16, 500, 500, 500, 500, 84]), (10.0, [16] * 9)],
+)
+def test_a_call_takes_what_the_model_does_in_seconds(
+    model: ServingModel, monkeypatch: pytest.MonkeyPatch, seconds: float, sizes: list[int]
+) -> None:
+    """A worker makes progress whatever its encoder takes, and a quick one is given much at once."""
+    rig, slow = timed(model, seconds, monkeypatch)
+    records = [FakeRecord(msgspec.json.encode(tweet(str(i)))) for i in range(sum(sizes))]
+    outputs = rig.process("embed", "tweets", 0, records)
+    assert slow.calls == sizes
+    assert all(made.groups for made in outputs)  # requests leave with their call
+
+
+def test_a_call_takes_of_several_partitions(model: ServingModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig, slow = timed(model, 10.0, monkeypatch)
+    batches = [
+        Batch(
+            "tweets",
+            part,
+            [FakeRecord(msgspec.json.encode(tweet(f"{part}-{i}")), offset=i) for i in range(10)],
+        )
+        for part in range(3)
+    ]
+    outputs = rig.stages["embed"].process(batches)
+    assert slow.calls == [16]
+    assert outputs.rest == {1: batches[1].records[6:], 2: batches[2].records}
+
+
+def test_many_tweets_are_all_asked_for(model: ServingModel) -> None:
     backend = MemoryBackend(model)
     counting = CountingModel(model)
     backend.model = counting  # type: ignore[assignment]
