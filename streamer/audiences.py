@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, compress
 from typing import Final
 
 import numpy as np
@@ -26,7 +26,10 @@ from streamer.user_matrix import Slots, UserMatrix
 Place = tuple[str, int]
 
 #: Bytes per follower: slot, bits, affinity, reciprocity.
-_ENTRY: Final = 8 + 1 + AFFINITY.itemsize + 4
+_FOLLOWER: Final = 8 + 1 + AFFINITY.itemsize + 4
+#: Bytes of an audience without followers: 668 for its four arrays, the place, its part of the dictionary, and
+#: a little more for ids that are longer than usual.
+_AUDIENCE: Final = 768
 
 
 @dataclass(slots=True)
@@ -38,9 +41,13 @@ class Audience:
 
     slots: Slots
     bits: NDArray[np.uint8]
-    epoch: int
     affinity: NDArray[np.void] | None = None
     reciprocity: Floats | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes."""
+        return _AUDIENCE + _FOLLOWER * len(self.slots)
 
 
 class Audiences:
@@ -48,17 +55,17 @@ class Audiences:
 
     def __init__(self, stores: Stores, matrix: UserMatrix, shards: int, memory: int) -> None:
         """`memory` in bytes."""
-        self._stores, self._matrix, self._shards = stores, matrix, shards
-        self._most = memory // _ENTRY
+        self._stores, self._matrix, self._shards, self._most = stores, matrix, shards, memory
         self._held: dict[Place, Audience] = {}
-        self._followers = 0
+        #: Bytes held, and the matrix's epoch in which their slots are valid.
+        self._size, self._epoch = 0, matrix.epoch
         self._place = np.full(0, -1)
 
     def refresh(self, changes: Changes | None) -> None:
         """Forget what changed; everything, if that is not known (None)."""
         if changes is None:
             self._held.clear()
-            self._followers = 0
+            self._size = 0
             return
         for place in changes.audiences:
             self._forget(place)
@@ -71,7 +78,11 @@ class Audiences:
                     held.reciprocity = None
 
     def sizes(self, places: Sequence[Place]) -> dict[Place, int]:
-        """How many followers there are, or at most."""
+        """How many followers there are, or at most: it is what to plan by.
+
+        An audience may grow until `get` reads it; the matrix has room for twice what a round may ask for.
+        """
+        self._keep_up()
         found = {place: len(held.slots) for place in places if (held := self._held.get(place)) is not None}
         others = [place for place in dict.fromkeys(places) if place not in found]
         if others:
@@ -83,23 +94,20 @@ class Audiences:
 
         Raises `StageUnavailable`.
         """
-        for place in places:
-            if (held := self._held.get(place)) is not None and held.epoch != self._matrix.epoch:
-                self._forget(place)
+        self._keep_up()
         missing = [place for place in places if place not in self._held]
-        found = self._stores.audiences.get(missing) if missing else []
+        read = self._stores.audiences.get(missing) if missing else []
+        found = [followers(author, *edges) for (author, _), edges in zip(missing, read, strict=True)]
         known = [self._held[place].slots for place in places if place in self._held]
         slots = self._matrix.slots(
             list(chain.from_iterable(users for users, _ in found)),
             np.concatenate(known) if known else np.empty(0, np.intp),
         )
-        authors = self._matrix.find([author for author, _ in missing]).tolist()
+        self._keep_up(places)
         start = 0
-        for place, author, (users, bits) in zip(missing, authors, found, strict=True):
-            here = slots[start : start + len(users)]
+        for place, (users, bits) in zip(missing, found, strict=True):
+            self._hold(place, Audience(slots[start : start + len(users)].copy(), bits))
             start += len(users)
-            follows = ((bits & FOLLOWS) != 0) & (here != author)
-            self._hold(place, Audience(here[follows], bits[follows], self._matrix.epoch))
         audiences = []
         for place in places:
             self._held[place] = held = self._held.pop(place)  # the youngest now
@@ -107,17 +115,24 @@ class Audiences:
         pairs = list(zip(places, audiences, strict=True))
         self._read_affinities([pair for pair in pairs if pair[1].affinity is None])
         self._read_reciprocity([pair for pair in pairs if pair[1].reciprocity is None])
-        while self._followers > self._most:
+        while self._size > self._most:
             self._forget(next(iter(self._held)))
         return audiences
 
+    def _keep_up(self, used: Sequence[Place] = ()) -> None:
+        """Forget all whose slots may have gone to other users: those not `used` in the matrix's round."""
+        if self._epoch != self._matrix.epoch:
+            self._epoch = self._matrix.epoch
+            for place in self._held.keys() - set(used):
+                self._forget(place)
+
     def _hold(self, place: Place, audience: Audience) -> None:
         self._held[place] = audience
-        self._followers += len(audience.slots)
+        self._size += audience.size
 
     def _forget(self, place: Place) -> None:
         if (held := self._held.pop(place, None)) is not None:
-            self._followers -= len(held.slots)
+            self._size -= held.size
 
     def _read_affinities(self, wanted: Sequence[tuple[Place, Audience]]) -> None:
         if not wanted:
@@ -141,6 +156,19 @@ class Audiences:
         engaged = dict(zip(authors, engagements(self._stores, authors), strict=True))
         for (author, _), audience in wanted:
             audience.reciprocity = reciprocity(engaged[author], self._matrix.rows.keys[audience.slots])
+
+
+def followers(
+    author: str, users: Sequence[str], bits: NDArray[np.uint8]
+) -> tuple[list[str], NDArray[np.uint8]]:
+    """Those of an author's edges (user ids and bits [n]) that follow and are not the author.
+
+    Whom the author follows has an edge too: only who is left here needs a slot.
+    """
+    follows = (bits & FOLLOWS) != 0
+    if author in users:
+        follows[users.index(author)] = False
+    return list(compress(users, follows.tolist())), bits[follows]
 
 
 def engagements(stores: Stores, authors: Sequence[str]) -> list[NDArray[np.uint32]]:

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, compress
+from itertools import chain
 from typing import Final, Literal
 
 import numpy as np
@@ -20,10 +20,9 @@ from msgspec.structs import replace as changed
 
 from models.events import ScoreRequest
 from models.state.keys import id_key
-from models.state.stores import FOLLOWS
 from models.state.tweet import TweetRecord
 from streamer import metrics
-from streamer.audiences import Audiences
+from streamer.audiences import Audiences, followers
 from streamer.dead_letters import DeadLetters
 from streamer.decoding import BadRecord, Decoder, Reason
 from streamer.pair_writer import warm_up
@@ -294,12 +293,9 @@ class ScoreStage(BackedStage):
                 yield replace(unit, size=len(users), users=users)
         else:
             author = unit.tweet.author_id
-            for users, bits in self.backend.stores.audiences.scan(author, unit.shard):
-                follows = (bits & FOLLOWS) != 0
-                if author in users:
-                    follows[users.index(author)] = False
-                followers = list(compress(users, follows.tolist()))
-                yield replace(unit, size=len(followers), users=followers, bits=bits[follows])
+            for edges in self.backend.stores.audiences.scan(author, unit.shard):
+                users, bits = followers(author, *edges)
+                yield replace(unit, size=len(users), users=users, bits=bits)
 
     def _wait_for(
         self, unknown: list[str], batch: Batch, record: Record, request: ScoreRequest, part: _Part
