@@ -41,6 +41,17 @@ class ScoredTweet(NamedTuple):
     created_at: int
 
 
+class Readers(NamedTuple):
+    """Whom predictions may be of: columns, by slot. `keys` are the ids' bytes, `parts` what
+    `PredictionEncoder.user_part` made of them.
+    """
+
+    user_ids: Objects
+    cold: NDArray[np.bool_]
+    keys: Texts
+    parts: Texts
+
+
 class PredictionEncoder:
     """Encodes in one of the two formats. A model's heads may be any that include `retweet`."""
 
@@ -59,6 +70,12 @@ class PredictionEncoder:
         flag = ',"cold":true' if cold else ""
         model = self._fingerprint[:_MODEL_CHARS]
         return f'{_inside(plain)}:{model}","user_id":{_text(user_id)}{flag},"retweet":'.encode()
+
+    def readers(self, user_ids: Objects, cold: NDArray[np.bool_]) -> Readers:
+        """These users [n], at slots 0 to n - 1."""
+        users = user_ids.tolist()
+        parts = list(map(self.user_part, users, cold.tolist()))
+        return Readers(user_ids, cold, texts([user.encode() for user in users]), texts(parts))
 
     def selected(self, tweet_index: NDArray[np.intp], probabilities: NDArray[np.float32]) -> NDArray[np.intp]:
         """Positions of the pairs to publish: `min_probability`, then `top_k` of each tweet, in order."""

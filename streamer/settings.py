@@ -249,7 +249,8 @@ class PredictionSettings(Group):
     min_probability: float = Field(default=0.0, ge=0.0, le=1.0)
     """Leave out users whose retweet probability is below this."""
     top_k: int = Field(default=0, ge=0)
-    """Keep the k likeliest users of each tweet and shard; 0 keeps all."""
+    """Keep the k likeliest users of each tweet, shard and score request; 0 keeps all. An author's followers
+    are one request for each shard, the users that a tweet names (`audience`) one for 4,096 in a shard."""
 
 
 class FreshnessSettings(Group):

@@ -21,7 +21,7 @@ from models.state.keys import short_key
 from models.state.stores import UserVectorStore
 from models.state.vector import decode
 from streamer import metrics
-from streamer.predictions import Objects
+from streamer.predictions import Objects, Readers
 from streamer.sharding import shards_of
 from streamer.text_rows import TextRows
 
@@ -73,6 +73,11 @@ class UserMatrix:
 
     def __len__(self) -> int:
         return len(self._slot_of)
+
+    @property
+    def readers(self) -> Readers:
+        """All of them, valid until the next `slots`."""
+        return Readers(self.user_ids, self.cold, self.keys.texts, self.parts.texts)
 
     def refresh(self, changed: Sequence[str] | None) -> None:
         """The vectors of these users changed; of any users, if that is not known (None)."""

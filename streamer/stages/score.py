@@ -22,7 +22,9 @@ from models.events import ScoreRequest
 from models.state.keys import id_key
 from models.state.tweet import TweetRecord
 from streamer import metrics
+from streamer.answers import Answers
 from streamer.audiences import Audiences, followers
+from streamer.best import Best
 from streamer.dead_letters import DeadLetters
 from streamer.decoding import BadRecord, Decoder, Reason
 from streamer.pair_writer import warm_up
@@ -30,16 +32,15 @@ from streamer.pairs import Unit, load_pairs
 from streamer.predictions import PredictionEncoder, ScoredTweet
 from streamer.requests import can_go_back, encode_request
 from streamer.settings import Settings
-from streamer.stage import Batch, Block, Group, Headers, Outputs, Record
+from streamer.stage import Batch, Block, Group, Outputs, Record
 from streamer.stages.backend import Backend
 from streamer.stages.base import BackedStage
+from streamer.stages.parts import PART, Asked, Part
 from streamer.tweets_at_hand import TweetsAtHand
 from streamer.user_matrix import MOST_USERS, UserMatrix
 
 #: Tweets looked up together: one round trip, and another for their audiences.
 _WINDOW: Final = 256
-#: Pairs scored in one `process` call: about 5 MB of records, and 30 ms.
-_PART: Final = MOST_USERS
 #: A tweet of more readers than this is scored piece by piece, one in each call, of about 12 ms: that is what
 #: a tweet of 100,000 followers holds up others by.
 _LARGE: Final = 4_096
@@ -50,83 +51,6 @@ _ALONE_S: Final = 1.0
 _PAUSE_S: Final = 0.03
 
 _decoder = Decoder(ScoreRequest)
-
-
-class _Asked:
-    """A record of a batch, looked up, with the units that are left to score. Stands for it in `rest`."""
-
-    __slots__ = ("batch", "large", "record", "units")
-
-    def __init__(self, batch: Batch, record: Record, units: Iterator[Unit], *, large: bool) -> None:
-        self.batch, self.record, self.units, self.large = batch, record, units, large
-
-    @property
-    def offset(self) -> int:
-        """See `Record`."""
-        return self.record.offset
-
-    @property
-    def timestamp(self) -> int:
-        """See `Record`."""
-        return self.record.timestamp
-
-    @property
-    def key(self) -> bytes | None:
-        """See `Record`."""
-        return self.record.key
-
-    @property
-    def value(self) -> bytes | None:
-        """See `Record`."""
-        return self.record.value
-
-    @property
-    def headers(self) -> Headers:
-        """See `Record`."""
-        return self.record.headers
-
-
-class _Part:
-    """What one `process` call has gathered so far."""
-
-    def __init__(self, letters: DeadLetters) -> None:
-        self.letters = letters
-        self.units: list[Unit] = []
-        #: What each unit was asked for in.
-        self.asked: list[_Asked] = []
-        self.pairs = 0
-        self.waiting = False
-        self._sent: dict[tuple[int, Headers], tuple[list[bytes], list[Record]]] = {}
-
-    def take(self, asked: _Asked) -> bool:
-        """Units of a record, as far as there is room; whether any are left over."""
-        for unit in asked.units:
-            if self.pairs and self.pairs + unit.size > _PART:
-                asked.units = chain([unit], asked.units)
-                return True
-            self.add(unit, asked)
-        return False
-
-    def add(self, unit: Unit, asked: _Asked) -> None:
-        """Score this unit."""
-        self.units.append(unit)
-        self.asked.append(asked)
-        self.pairs += unit.size
-
-    def send_back(self, batch: Batch, record: Record, value: bytes) -> None:
-        """Queue a request behind the others of its partition, in the place of `record`."""
-        sent, records = self._sent.setdefault((batch.partition, tuple(record.headers)), ([], []))
-        sent.append(value)
-        records.append(record)
-
-    @property
-    def requests(self) -> Iterator[Group]:
-        """What was sent back. The oldest record's timestamp stays: latency and deadlines count from it."""
-        for (partition, headers), (values, records) in self._sent.items():
-            timestamps = [record.timestamp for record in records if record.timestamp >= 0]
-            keys = [record.key for record in records]
-            oldest = min(timestamps, default=None)
-            yield Group("score-requests", keys, values, partition, oldest, headers)
 
 
 class ScoreStage(BackedStage):
@@ -147,6 +71,7 @@ class ScoreStage(BackedStage):
         """Load the model and make room for users. Raises `StreamerError`."""
         super().open()
         backend, model, memory = self.backend, self.backend.model, self.settings.cache_mb * 2**20
+        self._retweet = model.heads.index("retweet")
         self._encoder = PredictionEncoder(self.settings.predictions, model.heads, model.fingerprint)
         self._matrix = UserMatrix(
             model, backend.stores.vectors, self._encoder.user_part, self.shards, memory * 3 // 4
@@ -160,12 +85,12 @@ class ScoreStage(BackedStage):
         changes = self.backend.notices.poll()
         self._matrix.refresh(None if changes is None else changes.users)
         self._audiences.refresh(changes)
-        part = _Part(DeadLetters(self.name))
+        part = Part(DeadLetters(self.name))
         rest: dict[int, list[Record]] = {}
-        large: list[tuple[int, _Asked]] = []
+        large: list[tuple[int, Asked]] = []
         given = [(place, record) for place, batch in enumerate(batches) for record in batch.records]
         done = 0
-        while done < len(given) and part.pairs < _PART:
+        while done < len(given) and part.pairs < PART:
             found, looked_at = self._look_up(given[done:], batches, part)
             done += looked_at
             for place, asked in found:
@@ -180,18 +105,16 @@ class ScoreStage(BackedStage):
         if large:
             # One piece of one record; its next comes after those of the others.
             place, first = large.pop(0)
-            piece = next((unit for unit in first.units if unit.size), None)
-            if piece is not None:
-                part.add(piece, first)
+            if self._take_piece(first, part):
                 large.append((place, first))
         for place, asked in large:
             rest.setdefault(place, []).append(asked)
-        groups = list(self._scored(part))
+        groups = [*self._scored(part), *chain.from_iterable(map(self._published, part.bests))]
         if part.waiting and not part.units:
             self.backend.wait(_PAUSE_S)
         return Outputs(
             [*part.letters.groups, *part.requests, *groups],
-            origins=[asked.timestamp for asked in part.asked if asked.timestamp >= 0],
+            origins=part.origins,
             rest=rest,
             later=self._later(rest, started),
         )
@@ -208,18 +131,18 @@ class ScoreStage(BackedStage):
         return {
             place: now - started
             for place, records in rest.items()
-            if all(isinstance(record, _Asked) and record.large for record in records)
+            if all(isinstance(record, Asked) and record.large for record in records)
         }
 
     def _look_up(
-        self, records: Sequence[tuple[int, Record]], batches: Sequence[Batch], part: _Part
-    ) -> tuple[list[tuple[int, _Asked]], int]:
+        self, records: Sequence[tuple[int, Record]], batches: Sequence[Batch], part: Part
+    ) -> tuple[list[tuple[int, Asked]], int]:
         """Decode some records, and find their tweets and how many readers each has.
 
         Those that can be scored, in order and with the place of their batch, and how many were looked at.
         What is wrong is a dead letter, and what has to wait is sent back.
         """
-        found: list[tuple[int, _Asked]] = []
+        found: list[tuple[int, Asked]] = []
         requests: list[tuple[int, Record, ScoreRequest]] = []
         ids: dict[str, None] = {}
         looked_at = 0
@@ -227,7 +150,7 @@ class ScoreStage(BackedStage):
             if len(ids) >= _WINDOW:
                 break
             looked_at += 1
-            if isinstance(record, _Asked):
+            if isinstance(record, Asked):
                 found.append((place, record))
                 continue
             try:
@@ -264,7 +187,7 @@ class ScoreStage(BackedStage):
                 if large
                 else (unit for unit in units if unit.size)
             )
-            found.append((place, _Asked(batches[place], record, left, large=large)))
+            found.append((place, Asked(batches[place], record, left, large=large)))
             if unknown := [id_ for id_ in request.tweet_ids if id_ not in tweets]:
                 self._wait_for(unknown, batches[place], record, request, part)
         return found, looked_at
@@ -297,8 +220,23 @@ class ScoreStage(BackedStage):
                 users, bits = followers(author, *edges)
                 yield replace(unit, size=len(users), users=users, bits=bits)
 
+    def _take_piece(self, asked: Asked, part: Part) -> bool:
+        """The next piece of a record; whether there was one.
+
+        Of a tweet in pieces, the likeliest readers are known when it has no more.
+        """
+        piece = next((unit for unit in asked.units if unit.size), None)
+        if asked.best is not None and (piece is None or piece.tweet_id != asked.best.tweet.tweet_id):
+            part.publish_best(asked)
+        if piece is None:
+            return False
+        if asked.best is None and (k := self.settings.predictions.top_k):
+            asked.best = Best(_scored_tweet(piece), k, self._retweet)
+        part.add(piece, asked)
+        return True
+
     def _wait_for(
-        self, unknown: list[str], batch: Batch, record: Record, request: ScoreRequest, part: _Part
+        self, unknown: list[str], batch: Batch, record: Record, request: ScoreRequest, part: Part
     ) -> None:
         """The request goes round until its deadline: the topic is the waiting room, nothing piles up here."""
         now = int(time.time() * 1000)
@@ -319,7 +257,7 @@ class ScoreStage(BackedStage):
             error = f"no vector by the deadline: {named}"
             part.letters.add(batch, record, Reason.UNKNOWN_TWEET, error)
 
-    def _scored(self, part: _Part) -> Iterator[Group | Block]:
+    def _scored(self, part: Part) -> Iterator[Group | Block]:
         """The predictions of the part's units, in chunks of bounded size."""
         chunk: list[int] = []
         readers = 0
@@ -332,7 +270,7 @@ class ScoreStage(BackedStage):
         if chunk:
             yield from self._score(chunk, part)
 
-    def _score(self, chunk: Sequence[int], part: _Part) -> Iterator[Group | Block]:
+    def _score(self, chunk: Sequence[int], part: Part) -> Iterator[Group | Block]:
         units, matrix = [part.units[i] for i in chunk], self._matrix
         pairs = load_pairs(units, self.backend.stores, self._audiences, matrix, self.shards)
         # A tweet has a unit in every shard.
@@ -353,26 +291,30 @@ class ScoreStage(BackedStage):
                 error = f"the model gave no finite probability for tweet {units[place].tweet_id}"
                 asked = part.asked[chunk[place]]
                 part.letters.add(asked.batch, asked.record, Reason.NOT_FINITE, error)
-        tweets = [ScoredTweet(unit.tweet_id, unit.tweet.author_id, unit.tweet.created_at) for unit in units]
-        shards = matrix.shards[pairs.slots]
-        scored_at = int(time.time() * 1000)
-        prefixes = self._encoder.prefixes(tweets, scored_at)
+        shards, readers = matrix.shards[pairs.slots], matrix.readers
+        # A piece of a large audience is the last unit of its part.
+        best, last = part.asked[chunk[-1]].best, len(units) - 1
+        answers = self._answers(list(map(_scored_tweet, units)))
         for shard in np.unique(shards).tolist():
             here = np.flatnonzero((shards == shard) & finite)
             here = here[self._encoder.selected(pairs.unit[here], probabilities[here])]
-            slots, unit, chances = pairs.slots[here], pairs.unit[here], probabilities[here]
-            if self.settings.predictions.format == "pair":
-                keys, parts, limit = (
-                    matrix.keys.texts,
-                    matrix.parts.texts,
-                    self.settings.kafka.max_send_batch_bytes,
-                )
-                bodies = self._encoder.pairs(prefixes, unit, chances, keys, parts, slots, limit)
-                for body, count in bodies:
-                    yield Block("predictions", shard, body, count, scored_at)
-            else:
-                ids, cold = matrix.user_ids[slots], matrix.cold[slots]
-                columns = list(self._encoder.columns(tweets, unit, chances, ids, cold, scored_at))
-                if columns:
-                    ids_, values = zip(*columns, strict=True)
-                    yield Group("predictions", ids_, values, shard, scored_at)
+            if best is not None:
+                later = pairs.unit[here] == last
+                slots, chances = pairs.slots[here[later]], probabilities[here[later]]
+                best.add(shard, matrix.user_ids[slots], matrix.cold[slots], chances)
+                here = here[~later]
+            yield from answers.of(shard, readers, pairs.unit[here], pairs.slots[here], probabilities[here])
+
+    def _published(self, best: Best) -> Iterator[Group | Block]:
+        """The predictions of a tweet whose last piece has been scored."""
+        answers = self._answers([best.tweet])
+        for shard, user_ids, cold, chances in best.shards():
+            readers, tweet = self._encoder.readers(user_ids, cold), np.zeros(len(user_ids), np.intp)
+            yield from answers.of(shard, readers, tweet, np.arange(len(user_ids)), chances)
+
+    def _answers(self, tweets: Sequence[ScoredTweet]) -> Answers:
+        return Answers(self._encoder, self.settings, tweets, int(time.time() * 1000))
+
+
+def _scored_tweet(unit: Unit) -> ScoredTweet:
+    return ScoredTweet(unit.tweet_id, unit.tweet.author_id, unit.tweet.created_at)

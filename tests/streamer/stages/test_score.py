@@ -19,7 +19,7 @@ from streamer.partitions import partition_of
 from streamer.settings import PredictionSettings, Settings
 from streamer.sharding import split
 from streamer.stage import Batch, Block
-from streamer.stages import score
+from streamer.stages import parts, score
 from tests.streamer.blocks import read
 from tests.streamer.stages.rig import T0, FakeRecord, MemoryBackend, Rig
 
@@ -153,7 +153,8 @@ class TestBounds:
     @pytest.fixture(autouse=True)
     def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(score, "MOST_USERS", 10)
-        monkeypatch.setattr(score, "_PART", 25)
+        monkeypatch.setattr(score, "PART", 25)
+        monkeypatch.setattr(parts, "PART", 25)
         monkeypatch.setattr(score, "_PIECE", 8)
         monkeypatch.setattr(score, "_LARGE", 8)
 
@@ -271,6 +272,43 @@ class TestSettings:
                 pairs = {(p.tweet_id, p.user_id) for p in here}
                 kept = [p.retweet for pair, p in rig.predictions().items() if pair in pairs]
                 assert sorted(kept, reverse=True) == pytest.approx(best, abs=1e-6)
+
+    @pytest.mark.parametrize("format_", ["pair", "columnar"])
+    def test_top_k_of_a_large_audience(
+        self, backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch, format_: str
+    ) -> None:
+        """Of all its pieces together, and in turns with what else there is."""
+        everything = self.everything(backend.model)
+        monkeypatch.setattr(score, "_LARGE", 4)
+        monkeypatch.setattr(score, "_PIECE", 4)
+        rig = self.rig(backend, top_k=3, format=format_)  # two tweets in one request, for 40 users
+        put_tweet(backend, 3)
+        ask(rig, tweet_ids=["3"], user_ids=["u1", "u2"])
+        done = rig.process("score", "score-requests", 0, rig.log["score-requests", 0])
+        found: dict[tuple[str, str], float] = {}
+        for record in rig.records("predictions"):
+            if format_ == "pair":
+                one = msgspec.json.decode(record.value or b"", type=Prediction)
+                found[one.tweet_id, one.user_id] = one.retweet
+            else:
+                many = msgspec.json.decode(record.value or b"", type=PredictionColumns)
+                found |= {(many.tweet_id, u): p for u, p in zip(many.users, many.retweet, strict=True)}
+        assert {pair for pair in found if pair[0] == "3"} == {("3", "u1"), ("3", "u2")}
+        for tweet_id in "12":
+            for shard in range(4):
+                here = {
+                    user: p.retweet
+                    for (tweet, user), p in everything.items()
+                    if tweet == tweet_id and partition_of(user.encode(), 4) == shard
+                }
+                best = sorted(here, key=lambda user: -here[user])[:3]
+                kept = {user: found[tweet_id, user] for user in here if (tweet_id, user) in found}
+                assert kept == pytest.approx({user: here[user] for user in best}, abs=1e-5)
+        # A tweet's predictions leave once, with the first piece of the next one or after the last of all.
+        assert len(done) == 21
+        sent = [place for place, outputs in enumerate(done) if outputs.groups]
+        assert sent == [0, 10, 20]
+        assert len(rig.origins) == 3
 
     def test_min_probability(self, backend: MemoryBackend, model: ServingModel) -> None:
         everything = self.everything(model)
