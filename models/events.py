@@ -109,8 +109,8 @@ class ScoreRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Ask for probabilities: of `tweet_ids` for `user_ids`, or for a shard of each author's audience.
 
     `at` is the time the features are taken at (default: the tweet's own `created_at`), `deadline` the time
-    until which the request waits for a tweet that is not embedded yet (default: `request_wait` after
-    it was published).
+    until which the request waits for a tweet that is not embedded yet (default: the setting `request_wait_s`
+    after it was published; never longer than that or 60 s, whichever is more).
     """
 
     tweet_ids: Annotated[list[Id], msgspec.Meta(min_length=1, max_length=1000)]

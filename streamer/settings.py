@@ -309,7 +309,8 @@ class Settings(BaseSettings):
     predictions: PredictionSettings = PredictionSettings()
     freshness: FreshnessSettings = FreshnessSettings()
     request_wait_s: float = Field(default=10.0, ge=0)
-    """How long a score request waits for a tweet that has no vector yet, before it is a dead letter."""
+    """How long a score request waits for a tweet that has no vector yet, before it is a dead letter. With a
+    `deadline` of its own, it waits until then, but for no longer than this or 60 s, whichever is more."""
     cache_mb: int = Field(default=256, ge=1)
     """Memory for what `score` keeps at hand of users and audiences, in MB; the rest is read from Redis, at
     three times the cost of a prediction. 256 are for 126,000 active users of the default model."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Final
 
+from models.events import ScoreRequest
 from streamer.best import Best
 from streamer.dead_letters import DeadLetters
 from streamer.pairs import Unit
@@ -19,18 +20,13 @@ from streamer.user_matrix import MOST_USERS
 PART: Final = MOST_USERS
 
 
-class Asked:
-    """A record of a batch, looked up, with the units that are left to score. Stands for it in `rest`.
+class _Stand:
+    """Stands for a record of a batch in `rest`."""
 
-    `best` are those readers of the tweet at hand that are published when it has no more, None where all
-    are published at once.
-    """
+    __slots__ = ("batch", "record")
 
-    __slots__ = ("batch", "best", "large", "record", "units")
-
-    def __init__(self, batch: Batch, record: Record, units: Iterator[Unit], *, large: bool) -> None:
-        self.batch, self.record, self.units, self.large = batch, record, units, large
-        self.best: Best | None = None
+    def __init__(self, batch: Batch, record: Record) -> None:
+        self.batch, self.record = batch, record
 
     @property
     def offset(self) -> int:
@@ -58,6 +54,31 @@ class Asked:
         return self.record.headers
 
 
+class Asked(_Stand):
+    """A record looked up, with the units that are left to score.
+
+    `best` are those readers of the tweet at hand that are published when it has no more, None where all
+    are published at once.
+    """
+
+    __slots__ = ("best", "large", "units")
+
+    def __init__(self, batch: Batch, record: Record, units: Iterator[Unit], *, large: bool) -> None:
+        super().__init__(batch, record)
+        self.units, self.large = units, large
+        self.best: Best | None = None
+
+
+class Waiting(_Stand):
+    """A request none of whose tweets is known: it is looked at again at `until` (monotonic seconds)."""
+
+    __slots__ = ("request", "until")
+
+    def __init__(self, batch: Batch, record: Record, request: ScoreRequest, until: float) -> None:
+        super().__init__(batch, record)
+        self.request, self.until = request, until
+
+
 class Part:
     """What one `process` call has gathered so far."""
 
@@ -69,7 +90,11 @@ class Part:
         self.pairs = 0
         #: Of tweets whose last piece was scored before.
         self.bests: list[Best] = []
-        self.waiting = False
+        #: Requests that wait for their tweets, with the place of their batch, and until when by place.
+        self.waiting: list[tuple[int, Waiting]] = []
+        self.away: dict[int, float] = {}
+        #: Whether a request was sent back that has not waited here.
+        self.hurried = False
         self._complete: list[Asked] = []
         self._sent: dict[tuple[int, Headers], tuple[list[bytes], list[Record]]] = {}
 
@@ -87,6 +112,11 @@ class Part:
         self.units.append(unit)
         self.asked.append(asked)
         self.pairs += unit.size
+
+    def wait(self, place: int, waiting: Waiting) -> None:
+        """Keep a request away with the others of its batch."""
+        self.waiting.append((place, waiting))
+        self.away[place] = waiting.until
 
     def publish_best(self, asked: Asked) -> None:
         """The tweet at hand has no more pieces."""

@@ -35,7 +35,7 @@ from streamer.settings import Settings
 from streamer.stage import Batch, Block, Group, Outputs, Record
 from streamer.stages.backend import Backend
 from streamer.stages.base import BackedStage
-from streamer.stages.parts import PART, Asked, Part
+from streamer.stages.parts import PART, Asked, Part, Waiting
 from streamer.tweets_at_hand import TweetsAtHand
 from streamer.user_matrix import MOST_USERS, UserMatrix
 
@@ -47,7 +47,16 @@ _LARGE: Final = 4_096
 _PIECE: Final = 2_048
 #: So long after the last tweet of few readers, one of many has all the time.
 _ALONE_S: Final = 1.0
-#: Pause when a batch holds nothing but requests that wait for their tweets: they come back at once.
+#: Longest wait for a tweet, whatever the request's `deadline`, unless `request_wait_s` is longer.
+_MOST_WAIT_S: Final = 60.0
+#: A request whose tweet is unknown stays away for this share of its age, within these bounds, before it is
+#: written to the topic again: 24 times in ten seconds. At each call it would be 300 times and more.
+_AWAY: Final = 1 / 4
+_LEAST_AWAY_S: Final = 0.03
+_MOST_AWAY_S: Final = 1.0
+#: Batches that such requests keep from being done: a quarter of those that the worker has under way at most.
+_BATCHES_AWAY: Final = 4
+#: Pause when there is nothing but requests beyond that: they come back at once.
 _PAUSE_S: Final = 0.03
 
 _decoder = Decoder(ScoreRequest)
@@ -66,6 +75,8 @@ class ScoreStage(BackedStage):
         self._at_hand = at_hand
         #: When tweets of few readers were scored last.
         self._ordinary_at = -math.inf
+        #: When each of the batches that hold requests for unknown tweets will be looked at again.
+        self._away: list[float] = []
 
     def open(self) -> None:
         """Load the model and make room for users. Raises `StreamerError`."""
@@ -85,6 +96,7 @@ class ScoreStage(BackedStage):
         changes = self.backend.notices.poll()
         self._matrix.refresh(None if changes is None else changes.users)
         self._audiences.refresh(changes)
+        self._away = [until for until in self._away if until > started]
         part = Part(DeadLetters(self.name))
         rest: dict[int, list[Record]] = {}
         large: list[tuple[int, Asked]] = []
@@ -107,10 +119,10 @@ class ScoreStage(BackedStage):
             place, first = large.pop(0)
             if self._take_piece(first, part):
                 large.append((place, first))
-        for place, asked in large:
-            rest.setdefault(place, []).append(asked)
+        for place, left in chain(large, part.waiting):
+            rest.setdefault(place, []).append(left)
         groups = [*self._scored(part), *chain.from_iterable(map(self._published, part.bests))]
-        if part.waiting and not part.units:
+        if part.hurried and not part.units:
             self.backend.wait(_PAUSE_S)
         return Outputs(
             [*part.letters.groups, *part.requests, *groups],
@@ -120,19 +132,24 @@ class ScoreStage(BackedStage):
         )
 
     def _later(self, rest: Mapping[int, Sequence[Record]], started: float) -> dict[int, float]:
-        """Large audiences have half of the time where there are others, and all of it where there are none.
+        """Requests that wait stay away until their time, unless there is more to do of their batch.
 
+        Large audiences have half of the time where there are others, and all of it where there are none.
         With all of it, ordinary tweets' p99 beside one of 100,000 followers was 426 ms; with half, 264
         (medians of three pairs of runs on 2 cores).
         """
         now = time.monotonic()
-        if now - self._ordinary_at > _ALONE_S:
-            return {}
-        return {
-            place: now - started
-            for place, records in rest.items()
-            if all(isinstance(record, Asked) and record.large for record in records)
-        }
+        alone = now - self._ordinary_at > _ALONE_S
+        later: dict[int, float] = {}
+        for place, records in rest.items():
+            if not all(isinstance(r, Waiting) or (isinstance(r, Asked) and r.large) for r in records):
+                continue
+            untils = [record.until for record in records if isinstance(record, Waiting)]
+            if len(untils) == len(records):
+                later[place] = max(min(untils) - now, 0.0)
+            elif not alone:
+                later[place] = now - started
+        return later
 
     def _look_up(
         self, records: Sequence[tuple[int, Record]], batches: Sequence[Batch], part: Part
@@ -145,13 +162,20 @@ class ScoreStage(BackedStage):
         found: list[tuple[int, Asked]] = []
         requests: list[tuple[int, Record, ScoreRequest]] = []
         ids: dict[str, None] = {}
-        looked_at = 0
+        looked_at, now = 0, time.monotonic()
         for place, record in records:
             if len(ids) >= _WINDOW:
                 break
             looked_at += 1
             if isinstance(record, Asked):
                 found.append((place, record))
+                continue
+            if isinstance(record, Waiting):
+                if record.until > now:
+                    part.wait(place, record)
+                else:
+                    requests.append((place, record, record.request))
+                    ids |= dict.fromkeys(record.request.tweet_ids)
                 continue
             try:
                 request = _decoder(record.value)
@@ -179,8 +203,8 @@ class ScoreStage(BackedStage):
             for id_ in dict.fromkeys(request.tweet_ids):
                 if (tweet := tweets.get(id_)) is not None:
                     size = len(users) if request.shard is None else sizes[tweet.author_id, request.shard]
-                    now = (tweet.created_at if request.at is None else request.at) // 1000
-                    units.append(Unit(id_, tweet, now, size, request.shard, users))
+                    at = (tweet.created_at if request.at is None else request.at) // 1000
+                    units.append(Unit(id_, tweet, at, size, request.shard, users))
             large = any(unit.size > _LARGE for unit in units)
             left = (
                 chain.from_iterable(map(self._pieces, units))
@@ -189,7 +213,8 @@ class ScoreStage(BackedStage):
             )
             found.append((place, Asked(batches[place], record, left, large=large)))
             if unknown := [id_ for id_ in request.tweet_ids if id_ not in tweets]:
-                self._wait_for(unknown, batches[place], record, request, part)
+                asked = changed(request, tweet_ids=unknown)
+                self._wait_for(asked, place, batches[place], record, part, alone=not units)
         return found, looked_at
 
     def _records(self, ids: Iterable[str]) -> dict[str, TweetRecord]:
@@ -236,26 +261,50 @@ class ScoreStage(BackedStage):
         return True
 
     def _wait_for(
-        self, unknown: list[str], batch: Batch, record: Record, request: ScoreRequest, part: Part
+        self, request: ScoreRequest, place: int, batch: Batch, record: Record, part: Part, *, alone: bool
     ) -> None:
-        """The request goes round until its deadline: the topic is the waiting room, nothing piles up here."""
+        """A request for unknown tweets goes round until its deadline: the topic is the waiting room.
+
+        On each round it stays away for a while first, if it is `alone` left of its record and few batches
+        have to wait for such: else too much would be under way.
+        """
         now = int(time.time() * 1000)
-        deadline = request.deadline
-        if deadline is None:
-            published = record.timestamp if record.timestamp >= 0 else now
-            deadline = published + int(self.settings.request_wait_s * 1000)
-        if now < deadline and not can_go_back(record):
-            error = "the tweets are unknown, and key and headers are too large to wait with"
-            part.letters.add(batch, record, Reason.TOO_LARGE, error)
-        elif now < deadline:
-            part.waiting = True
-            again = changed(request, tweet_ids=unknown, deadline=deadline)
-            for value in encode_request(again):
-                part.send_back(batch, record, value)
-        else:
-            named = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+        published = record.timestamp if 0 <= record.timestamp < now else now
+        wait_ms, most_ms = int(self.settings.request_wait_s * 1000), int(_MOST_WAIT_S * 1000)
+        deadline = published + wait_ms if request.deadline is None else request.deadline
+        deadline = min(deadline, now + max(wait_ms, most_ms))
+        if now >= deadline:
+            ids = request.tweet_ids
+            named = ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
             error = f"no vector by the deadline: {named}"
             part.letters.add(batch, record, Reason.UNKNOWN_TWEET, error)
+            return
+        if not can_go_back(record):
+            error = "the tweets are unknown, and key and headers are too large to wait with"
+            part.letters.add(batch, record, Reason.TOO_LARGE, error)
+            return
+        request = changed(request, deadline=deadline)
+        if alone and not isinstance(record, Waiting):
+            until = self._time_away(place, part, (now - published) / 1000)
+            if until is not None:
+                part.wait(place, Waiting(batch, record, request, until))
+                return
+            part.hurried = True
+        for value in encode_request(request):
+            part.send_back(batch, record, value)
+
+    def _time_away(self, place: int, part: Part, age: float) -> float | None:
+        """Until when a request of this age (seconds) stays away, with the others of its batch.
+
+        None when enough batches have such requests.
+        """
+        if place in part.away:
+            return part.away[place]
+        if len(self._away) >= _BATCHES_AWAY:
+            return None
+        until = time.monotonic() + min(max(age * _AWAY, _LEAST_AWAY_S), _MOST_AWAY_S)
+        self._away.append(until)
+        return until
 
     def _scored(self, part: Part) -> Iterator[Group | Block]:
         """The predictions of the part's units, in chunks of bounded size."""

@@ -195,6 +195,8 @@ class Rig:
                 for place, rest in outputs.rest.items()
             ]
             done.append(outputs)
+            if batches and outputs.later.keys() == outputs.rest.keys():
+                time.sleep(min(outputs.later.values()))  # all stay away for a while
         return done
 
     def records(self, topic: str) -> list[FakeRecord]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,14 +11,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from models.events import Engagement, Follow, Prediction, PredictionColumns, ScoreRequest, Tweet
+from models.events import MAX_TIME_MS, Engagement, Follow, Prediction, PredictionColumns, ScoreRequest, Tweet
 from models.serving import ServingModel
 from models.state.stores import FOLLOWED_BACK, FOLLOWS, Pair
 from models.state.tweet import TweetRecord
 from streamer.partitions import partition_of
 from streamer.settings import PredictionSettings, Settings
 from streamer.sharding import split
-from streamer.stage import Batch, Block
+from streamer.stage import Batch, Block, Group
 from streamer.stages import parts, score
 from tests.streamer.blocks import read
 from tests.streamer.stages.rig import T0, FakeRecord, MemoryBackend, Rig
@@ -92,6 +92,33 @@ def test_all_that_waits_is_answered_in_one_call(rig: Rig, backend: MemoryBackend
     assert [headers["partition"] for _, _, headers in rig.dead_letters()] == ["0", "1", "2", "3"]
 
 
+class Clock:
+    """Time that a test tells."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return 1_700_000_000.0 + self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The stage's."""
+    clock = Clock()
+    monkeypatch.setattr(score, "time", clock)
+    return clock
+
+
+def request(tweet_ids: list[str], at: int, **fields: Any) -> FakeRecord:
+    """A record that asks for user u."""
+    asked = ScoreRequest(tweet_ids=tweet_ids, user_ids=["u"], **fields)
+    return FakeRecord(msgspec.json.encode(asked), timestamp=at)
+
+
 class TestUnknownTweets:
     def test_wait_in_the_topic_until_they_come(self, rig: Rig, backend: MemoryBackend) -> None:
         put_tweet(backend, 1)
@@ -107,22 +134,28 @@ class TestUnknownTweets:
         request = msgspec.json.decode(back.value or b"", type=ScoreRequest)
         assert (request.tweet_ids, request.user_ids) == (["2"], ["u"])
         assert request.deadline == now + 10_000  # as the record's time says, however often it goes round
-        assert backend.waited == []
 
-        rig.process("score", "score-requests", 0, [back])
-        assert backend.waited == [0.03]  # nothing else to do: no spinning
+        (away, sent) = rig.process("score", "score-requests", 0, [back])
+        assert not away.groups
+        assert away.later.keys() == {0}
+        assert [group.topic for group in sent.groups] == ["score-requests"]
+        assert backend.waited == []
         put_tweet(backend, 2)
         rig.run()
         assert rig.predictions().keys() == {("1", "u"), ("2", "u")}
         assert rig.dead_letters() == []
 
-    def test_wait_in_several_requests_where_one_would_be_too_large(self, rig: Rig) -> None:
+    def test_wait_in_several_requests_where_one_would_be_too_large(self, rig: Rig, clock: Clock) -> None:
         """The broker took it compressed; what goes back is not."""
         users = [f"{i:0128}" for i in range(20_000)]
-        ask(rig, tweet_ids=["1"], user_ids=users, at=int(time.time() * 1000))
-        (record,) = rig.log["score-requests", 0]
-        rig.process("score", "score-requests", 0, [record])
-        back = [back.value or b"" for back in rig.log["score-requests", 0][1:]]
+        asked = msgspec.json.encode(ScoreRequest(tweet_ids=["1"], user_ids=users))
+        records: Sequence[Any] = [FakeRecord(asked, timestamp=int(clock.time() * 1000))]
+        outputs = rig.stages["score"].process([Batch("score-requests", 0, records)])
+        clock.now += 1.0
+        outputs = rig.stages["score"].process([Batch("score-requests", 0, outputs.rest[0])])
+        back = [
+            value or b"" for group in outputs.groups if isinstance(group, Group) for value in group.values
+        ]
         assert max(map(len, back)) < 1_000_000
         requests = [msgspec.json.decode(value, type=ScoreRequest) for value in back]
         assert [user for request in requests for user in request.user_ids or []] == users
@@ -134,6 +167,71 @@ class TestUnknownTweets:
         rig.process("score", "score-requests", 0, [record])
         assert [reason for reason, _, _ in rig.dead_letters()] == ["too_large"]
         assert len(rig.log["score-requests", 0]) == 1
+
+    def test_stay_away_for_a_share_of_their_age(self, rig: Rig, backend: MemoryBackend, clock: Clock) -> None:
+        """Nothing is written meanwhile, and what else is in their batch does not wait."""
+        put_tweet(backend, 1)
+        for age, away in ((0, 0.03), (2_000, 0.5), (8_000, 1.0)):
+            stage, now = rig.stages["score"], int(clock.time() * 1000)
+            batch = Batch("score-requests", 0, [request(["7"], now - age), request(["1"], now)])
+            outputs = stage.process([batch])
+            assert [group.topic for group in outputs.groups] == ["predictions"]
+            assert outputs.later == {0: pytest.approx(away)}
+            assert list(outputs.rest) == [0]
+            # Not alone, it comes back too early.
+            clock.now += away / 2
+            more = Batch("score-requests", 0, [*outputs.rest[0], request(["1"], now)])
+            outputs = stage.process([more])
+            assert [group.topic for group in outputs.groups] == ["predictions"]
+            assert outputs.later == {0: pytest.approx(away / 2)}
+            clock.now += away / 2 + 0.001
+            outputs = stage.process([Batch("score-requests", 0, outputs.rest[0])])
+            assert [group.topic for group in outputs.groups] == ["score-requests"]
+            assert not outputs.rest
+
+    def test_are_answered_when_they_come_meanwhile(
+        self, rig: Rig, backend: MemoryBackend, clock: Clock
+    ) -> None:
+        stage = rig.stages["score"]
+        outputs = stage.process([Batch("score-requests", 0, [request(["1"], int(clock.time() * 1000))])])
+        put_tweet(backend, 1)
+        clock.now += 0.1
+        outputs = stage.process([Batch("score-requests", 0, outputs.rest[0])])
+        assert [group.topic for group in outputs.groups] == ["predictions"]
+
+    def test_do_not_hold_up_too_many_batches(self, rig: Rig, backend: MemoryBackend, clock: Clock) -> None:
+        """The worker has room for few that are not done."""
+        stage, now = rig.stages["score"], int(clock.time() * 1000)
+        batches = [Batch("score-requests", place, [request(["7"], now)] * 2) for place in range(6)]
+        outputs = stage.process(batches)
+        assert {place: len(rest) for place, rest in outputs.rest.items()} == dict.fromkeys(range(4), 2)
+        assert outputs.later.keys() == {0, 1, 2, 3}
+        assert [(g.partition, len(g.values)) for g in outputs.groups if isinstance(g, Group)] == [
+            (4, 2),
+            (5, 2),
+        ]
+        assert backend.waited == [0.03]  # they come back at once: no spinning
+        clock.now += 0.1
+        outputs = stage.process(batches)
+        assert len(outputs.rest) == 4
+
+    def test_that_never_come_are_written_seldom_and_not_for_ever(self, rig: Rig, clock: Clock) -> None:
+        """Whatever the deadline."""
+        begun, written = int(clock.time() * 1000), 0
+        records: Sequence[Any] = [request(["7"], begun, deadline=MAX_TIME_MS)]
+        while True:
+            outputs = rig.stages["score"].process([Batch("score-requests", 0, records)])
+            groups = [group for group in outputs.groups if isinstance(group, Group)]
+            clock.now += 0.001 + max(outputs.later.values(), default=0)
+            if [group.topic for group in groups] == ["dead-letters"]:
+                break
+            if groups:
+                assert groups[0].timestamp == begun
+                written += 1
+            records = outputs.rest.get(0) or [FakeRecord(v, timestamp=begun) for v in groups[0].values]
+            assert clock.time() * 1000 < begun + 100_000
+        assert 59_000 < clock.time() * 1000 - begun < 62_000
+        assert written < 80
 
     def test_are_dead_letters_after_the_deadline(self, rig: Rig, backend: MemoryBackend) -> None:
         now = int(time.time() * 1000)
