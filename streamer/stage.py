@@ -42,6 +42,12 @@ class Record(Protocol):
         """Pairs of name and value."""
 
 
+class Begun:
+    """Base of what stands for a half done record in `Outputs.rest`: `freshness` does not leave it out."""
+
+    __slots__ = ()
+
+
 class Batch(msgspec.Struct, frozen=True, gc=False):
     """One topic partition's records of one poll, in offset order, never empty. Offsets may have gaps."""
 

@@ -13,7 +13,7 @@ from models.events import ScoreRequest
 from streamer.best import Best
 from streamer.dead_letters import DeadLetters
 from streamer.pairs import Unit
-from streamer.stage import Batch, Group, Headers, Record
+from streamer.stage import Batch, Begun, Group, Headers, Record
 from streamer.user_matrix import MOST_USERS
 
 #: Pairs scored in one `process` call: about 5 MB of records, and 30 ms.
@@ -54,7 +54,7 @@ class _Stand:
         return self.record.headers
 
 
-class Asked(_Stand):
+class Asked(_Stand, Begun):
     """A record looked up, with the units that are left to score.
 
     `best` are those readers of the tweet at hand that are published when it has no more, None where all

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from streamer.freshness import Freshness
 from streamer.runner import StageRunner
 from streamer.settings import FreshnessSettings, KafkaSettings, Settings
-from streamer.stage import Batch, Outputs, Perishable
+from streamer.stage import Batch, Begun, Outputs, Perishable
 from streamer.stages import STAGES, build
 from streamer.transport import Delivery
 from tests.streamer.at_work import at_work
@@ -86,6 +86,47 @@ def test_partitions_are_apart_and_forgotten_when_they_go() -> None:
     assert sample("streamer_dropping_partitions", stage="apart") == 0
     again = delivery(100, 5, 200)  # 95 wait: too few to begin
     assert len(freshness.worth(again, again.records)) == 5
+
+
+class Half(Begun):
+    """Stands for a record that is half done."""
+
+    def __init__(self, record: Raw) -> None:
+        self.offset, self.timestamp, self.key, self.value, self.headers = record
+
+
+def test_what_was_begun_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However old it is by now, and whatever waits; what was not begun is left out."""
+    monkeypatch.setattr("streamer.freshness.time.time", lambda: 1_000.0)
+    aged = Freshness("aging", FreshnessSettings(max_age_s=10))
+    behind = Freshness("hurrying", FreshnessSettings(drop_above=100, drop_below=50))
+    begun, other = Half(Raw(0, 5)), Raw(1, 5)
+    for freshness in (aged, behind):
+        assert list(freshness.worth(delivery(0, 2, 200), [begun, other])) == [begun]
+    assert sample("streamer_records_skipped_total", stage="aging", reason="too_old") == 1
+    assert sample("streamer_records_skipped_total", stage="hurrying", reason="behind") == 1
+
+
+def test_partitions_may_go_at_any_moment() -> None:
+    """They go on the event loop, while the stage's thread asks."""
+
+    class Moving:
+        max_age_s, drop_above = 0.0, 100
+
+        @property
+        def drop_below(self) -> int:
+            freshness.forget()
+            return 50
+
+    settings: Any = Moving()
+    freshness = Freshness("moving", settings)
+    slow, quick = delivery(0, 5, 200), delivery(0, 5, 45)
+    assert list(freshness.worth(slow, slow.records)) == []  # forgotten while it begins
+    freshness._dropped = {("in", 0): 5}
+    assert list(freshness.worth(slow, slow.records)) == []  # and while it goes on
+    freshness._dropped = {("in", 0): 5}
+    assert len(freshness.worth(quick, quick.records)) == 5  # and while it ends
+    assert sample("streamer_dropping_partitions", stage="moving") == 0
 
 
 class Seen:

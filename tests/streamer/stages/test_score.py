@@ -18,7 +18,7 @@ from models.state.tweet import TweetRecord
 from streamer.partitions import partition_of
 from streamer.settings import PredictionSettings, Settings
 from streamer.sharding import split
-from streamer.stage import Batch, Block, Group
+from streamer.stage import Batch, Begun, Block, Group
 from streamer.stages import parts, score
 from tests.streamer.blocks import read
 from tests.streamer.stages.rig import T0, FakeRecord, MemoryBackend, Rig
@@ -304,6 +304,13 @@ class TestBounds:
         # What is left of both stays away a while, so that half of the time is free.
         assert done[1].later.keys() == {0}
         assert all(0 < seconds < 10 for outputs in done for seconds in outputs.later.values())
+
+    def test_a_large_audience_is_begun(self, rig: Rig, backend: MemoryBackend) -> None:
+        """Half of a tweet's readers are not left out because it has aged meanwhile."""
+        put_tweet(backend, 1)
+        ask(rig, tweet_ids=["1"], user_ids=[f"u{i}" for i in range(30)])
+        outputs = rig.stages["score"].process([Batch("score-requests", 0, rig.log["score-requests", 0])])
+        assert isinstance(outputs.rest[0][0], Begun)
 
     def test_a_large_audience_alone_has_all_the_time(self, rig: Rig, backend: MemoryBackend) -> None:
         put_tweet(backend, 1)
