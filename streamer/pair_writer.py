@@ -136,14 +136,14 @@ def _write(
         out[at] = out[at + 1] = 0  # attributes, and milliseconds since the batch's timestamp
         at = _varint(out, at + 2, i - first)
         at = _varint(out, at, key)
-        at = _copy(out, at, key_buffer, key_starts[user], key)
+        at = copied(out, at, key_buffer, key_starts[user], key)
         at = _varint(out, at, value)
-        at = _copy(out, at, tweet_buffer, tweet_starts[tweet], tweet_lengths[tweet])
-        at = _copy(out, at, user_buffer, user_starts[user], user_lengths[user])
+        at = copied(out, at, tweet_buffer, tweet_starts[tweet], tweet_lengths[tweet])
+        at = copied(out, at, user_buffer, user_starts[user], user_lengths[user])
         for head in range(heads):
-            at = _copy(out, at, label_buffer, label_starts[head], label_lengths[head])
-            at = _copy(out, at, numbers[head], 0, digits[head])
-        at = _copy(out, at, label_buffer, label_starts[-1], label_lengths[-1])
+            at = copied(out, at, label_buffer, label_starts[head], label_lengths[head])
+            at = copied(out, at, numbers[head], 0, digits[head])
+        at = copied(out, at, label_buffer, label_starts[-1], label_lengths[-1])
         out[at] = 0  # headers
         at += 1
     ends[batches], counts[batches] = at, n - first
@@ -151,7 +151,8 @@ def _write(
 
 
 @compiled
-def _copy(out: Bytes, at: int, source: Bytes, start: int, length: int) -> int:
+def copied(out: Bytes, at: int, source: Bytes, start: int, length: int) -> int:
+    """Copy bytes, and return where they end."""
     # Views, because an index that may be negative keeps the loop from being vectorised (x3).
     to, from_ = out[at : at + length], source[start : start + length]
     for i in range(length):

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.pair_writer import Texts, texts
+from models.compiled import compiled
+from streamer.pair_writer import Bytes, Places, Texts, copied, texts
 
 
 class TextRows:
@@ -17,6 +18,7 @@ class TextRows:
         self._starts, self._lengths = np.zeros(capacity, np.int64), np.zeros(capacity, np.int64)
         self._buffer = np.zeros(1 << 16, np.uint8)
         self._end = 0
+        self._make_room(0)  # compiles, or loads what was compiled before: no batch has to wait for it
 
     @property
     def texts(self) -> Texts:
@@ -40,11 +42,17 @@ class TextRows:
         self._end += len(new.buffer)
 
     def _make_room(self, wanted: int) -> None:
-        ends = np.cumsum(self._lengths)
-        moved = np.repeat(self._starts - (ends - self._lengths), self._lengths)
-        kept = self._buffer[moved + np.arange(ends[-1])]
-        self._starts = ends - self._lengths
-        self._end = len(kept)
+        kept = int(self._lengths.sum())
         # Twice what is needed: making room again costs less than filling it did.
-        self._buffer = np.zeros(max(2 * (self._end + wanted), len(self._buffer)), np.uint8)
-        self._buffer[: self._end] = kept
+        buffer = np.zeros(max(2 * (kept + wanted), len(self._buffer)), np.uint8)
+        _pack(self._buffer, self._starts, self._lengths, buffer)
+        self._buffer, self._end = buffer, kept
+
+
+@compiled
+def _pack(old: Bytes, starts: Places, lengths: Places, new: Bytes) -> None:
+    """Copy the strings back to back, and note where: numpy would want an index for each byte."""
+    end = 0
+    for row in range(len(starts)):
+        start, starts[row] = starts[row], end
+        end = copied(new, end, old, start, lengths[row])

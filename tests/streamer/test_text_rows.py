@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.text_rows import TextRows
 
 _puts = st.lists(st.dictionaries(st.integers(0, 9), st.binary(max_size=20_000), min_size=1), max_size=12)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _warm() -> None:
+    TextRows(1)  # compiling is not a test's time
 
 
 @given(_puts)
@@ -26,3 +34,20 @@ def test_garbage_does_not_pile_up() -> None:
     for _ in range(1_000):
         rows.put(slots, [b"x" * 1_000] * 10)
     assert len(rows.texts.buffer) < 100_000
+
+
+def test_making_room_takes_little_more() -> None:
+    """The new buffer, and nothing for each byte of it."""
+    rows, slots = TextRows(20_000), np.arange(20_000)
+    rows.put(slots, [b"x" * 100] * 20_000)
+    more = [b"y" * 100] * 10_000
+    size = len(rows.texts.buffer)
+    tracemalloc.start()
+    try:
+        for _ in range(10):
+            rows.put(slots[:10_000], more)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size == len(rows.texts.buffer)
+    assert peak < 3 * size
