@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import rich_click as click
 from click.exceptions import Exit
 from rich.console import Console, RenderableType
+from rich.markup import escape
 from rich.text import Text
 
 from streamer.errors import StreamerError
@@ -97,7 +98,7 @@ class Output:
         self.errors = Console(stderr=True, highlight=False)
 
     def say(self, *what: RenderableType) -> None:
-        """Tell people."""
+        """Tell people. Strings are markup: what comes from outside is to be escaped."""
         self.console.print(*what, soft_wrap=all(isinstance(w, str) for w in what))
 
     def warn(self, line: str) -> None:
@@ -113,8 +114,8 @@ class Output:
             sys.stdout.buffer.flush()
 
     def next_step(self, what: str) -> None:
-        """End with what to do now."""
-        self.say(f"[bold]next:[/] {what}")
+        """End with what to do now, in plain text."""
+        self.say(f"[bold]next:[/] {escape(what)}")
 
     def progress(self) -> AbstractContextManager[Progress]:
         """Show steps of long work as they are reported; see `streamer.cli.progress`."""

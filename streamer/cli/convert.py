@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import rich_click as click
+from rich.markup import escape
 
 from streamer.cli.console import Output, json_option
 from streamer.cli.durations import duration
@@ -70,5 +71,5 @@ def convert(
             out.warn(f"{path}: {one.unreadable:,} rows left out, such as {'; '.join(one.problems[:_SHOWN])}")
     rows = sum(one.rows for one in report.read.values())
     tables = ", ".join(f"{count:,} {name}" for name, count in report.written.items())
-    out.say(f"[green]wrote[/] {folder} from {rows:,} rows in {duration(seconds)}: {tables}")
+    out.say(f"[green]wrote[/] {escape(str(folder))} from {rows:,} rows in {duration(seconds)}: {tables}")
     out.next_step(f"streamer train {folder} --out bundle --recipe recipe.toml")

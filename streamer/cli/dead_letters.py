@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import rich_click as click
+from rich.markup import escape
 
 from streamer.cli.console import CommandError, Output, json_option, settings_option
 
@@ -84,9 +85,9 @@ def list_(
         )
         key = "" if letter.key is None else letter.key.decode("utf-8", "backslashreplace")
         table.add_row(
-            letter.reason + (" [dim](replayed)[/]" if letter.replayed else ""),
+            escape(letter.reason) + (" [dim](replayed)[/]" if letter.replayed else ""),
             Text(letter.error[:200]),
-            f"{letter.topic}/{letter.partition}@{letter.offset}",
+            Text(f"{letter.topic}/{letter.partition}@{letter.offset}"),
             str(letter.attempts),
             Text(key[:40]),
             Text(letter.preview()),
@@ -95,7 +96,7 @@ def list_(
         out.say("no dead letters" + ("" if replayed_too else " that were not replayed"))
         return
     out.say(table)
-    summary = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
+    summary = _by_reason(counts)
     shown = f" (the first {limit:,} are shown)" if counts.total() > limit else ""
     out.say(f"{counts.total():,} dead letters: {summary}{shown}")
     out.next_step("mend the cause, then streamer dead-letters replay --reason REASON")
@@ -134,8 +135,7 @@ def replay(
     out.json({"replayed": outcome.replayed, "exhausted": outcome.exhausted, "impossible": outcome.impossible})
 
     def told(counts: Counter[str]) -> str:
-        by_reason = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
-        return f"{counts.total():,}" + (f" ({by_reason})" if counts else "")
+        return f"{counts.total():,}" + (f" ({_by_reason(counts)})" if counts else "")
 
     out.say(f"[green]replayed[/] {told(outcome.replayed)}")
     if outcome.exhausted:
@@ -144,3 +144,7 @@ def replay(
         why = "they are cut off, name no topic to go back to, or are refused by it"
         out.say(f"left, since {why}: {told(outcome.impossible)}")
     out.next_step("streamer dead-letters list  (what comes back has one more attempt)")
+
+
+def _by_reason(counts: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {escape(reason)}" for reason, count in counts.most_common())

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+from rich.markup import escape
 
 from streamer.cli.console import CommandError, Output, json_option
 from streamer.cli.durations import duration
@@ -62,7 +63,7 @@ def demo(seconds: float, seed: int, keep: Path | None, out: Output, **sizes: Any
     out.json(_plain(summary))
     _tell(summary, time.monotonic() - started, out)
     if keep is not None:
-        out.say(f"the world and the bundle are in {keep}")
+        out.say(f"the world and the bundle are in {escape(str(keep))}")
         out.next_step(f"streamer evaluate {keep}/bundle {keep}/world")
     else:
         out.next_step(

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import rich_click as click
+from rich.markup import escape
 
 from streamer.cli.console import Output, json_option, settings_option
 
@@ -25,8 +26,6 @@ def doctor(settings: Settings, out: Output) -> None:
 
     Example: [green]streamer doctor --config ops/streamer.toml[/]
     """
-    from rich.markup import escape
-
     from streamer.cli.checks import CHECKS
 
     findings = []

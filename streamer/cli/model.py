@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import rich_click as click
+from rich.markup import escape
 
 from streamer.cli.console import Output, json_option
 from streamer.cli.durations import duration
@@ -151,7 +152,7 @@ def train(
     for reason, count in result.skipped.items():
         out.warn(f"{count:,} exposures left out: {reason}")
     out.say(
-        f"[green]trained[/] {folder} ({result.fingerprint}) in {duration(result.seconds)}, "
+        f"[green]trained[/] {escape(str(folder))} ({result.fingerprint}) in {duration(result.seconds)}, "
         f"best after {result.epochs} {_STEPS.get(kind, 'epochs')}"
     )
     for head, figures in result.held_out.items():
@@ -227,8 +228,8 @@ def evaluate(
         out.say(scores_table({"this one": metrics.retweet, **beside}))
         for other in metrics.compared:
             low, high = other.difference.get("rce", (float("nan"), float("nan")))
-            out.say(f"RCE above that of {other.name}: {low:+.2f} to {high:+.2f}")
-    where = f"; the page is {report / 'report.html'}" if report is not None else ""
+            out.say(f"RCE above that of {escape(other.name)}: {low:+.2f} to {high:+.2f}")
+    where = f"; the page is {escape(str(report / 'report.html'))}" if report is not None else ""
     out.say(f"model {metrics.model}{where}")
     out.next_step(
         f"streamer evaluate BUNDLE {log} --compare {bundle}"
@@ -250,5 +251,5 @@ def scores_table(rows: Mapping[str, Scores]) -> Table:
         figures = (row.auc, row.average_precision, row.rce, row.nrce, row.ece)
         digits = (4, 4, 2, 4, 5)
         shown = [f"{x:.{d}f}" if x == x else "–" for x, d in zip(figures, digits, strict=True)]
-        table.add_row(name, f"{row.exposures:,}", f"{row.positives:,}", *shown)
+        table.add_row(escape(name), f"{row.exposures:,}", f"{row.positives:,}", *shown)
     return table

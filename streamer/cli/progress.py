@@ -27,7 +27,12 @@ def shown(console: Console) -> Iterator[Progress]:
     if not console.is_terminal:
         yield _Lines(console)
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=30), _Figures())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        _Figures(),
+    )
     with Bars(*columns, console=console) as bars:
         tasks: dict[str, TaskID] = {}
 
@@ -51,7 +56,7 @@ class _Lines:
         due = self._due.setdefault(step.phase, now + _LINE_EVERY_S)
         if now >= due or (step.finished and due != float("inf")):
             self._due[step.phase] = float("inf") if step.finished else now + _LINE_EVERY_S
-            self._console.print(f"{step.phase}: {figures(step)}", soft_wrap=True)
+            self._console.print(f"{step.phase}: {figures(step)}", soft_wrap=True, markup=False)
 
 
 class _Figures(ProgressColumn):

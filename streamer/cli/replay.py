@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
+from rich.markup import escape
 
 from streamer.cli.console import CommandError, Output, json_option, settings_option
 from streamer.cli.durations import duration
@@ -156,7 +157,7 @@ def _tell(result: Replayed, report: Path | None, out: Output) -> None:
             f"{result.missing:,} exposures had no prediction: their users do not follow the author by then"
         )
     if report is not None:
-        out.say(f"the page is {report / 'report.html'}")
+        out.say(f"the page is {escape(str(report / 'report.html'))}")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import rich_click as click
+from rich.markup import escape
 
 from streamer.cli.console import CommandError, Output, json_option
 
@@ -35,9 +36,9 @@ def schemas(folder: Path, check: bool, out: Output) -> None:
                 f"{', '.join(drifted)} in {folder} differ from the contracts: "
                 f"run `streamer schemas --out {folder}`"
             )
-        out.say(f"[green]up to date[/] {folder}")
+        out.say(f"[green]up to date[/] {escape(str(folder))}")
         return
     written = generator.write(folder)
     out.json({"written": [str(path) for path in written]})
-    out.say(f"[green]wrote[/] {', '.join(map(str, written))}")
+    out.say(f"[green]wrote[/] {escape(', '.join(map(str, written)))}")
     out.next_step("commit them; `streamer schemas --check` fails when they drift")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
+from rich.markup import escape
 
 from streamer.cli.console import CommandError, Output, json_option
 from streamer.cli.durations import duration
@@ -91,7 +92,7 @@ def simulate(
     seconds = time.monotonic() - started
     out.json({"path": str(folder), **summary})
     out.say(
-        f"[green]wrote[/] {folder}: {summary['users']:,} users, {summary['follows']:,} follows, "
+        f"[green]wrote[/] {escape(str(folder))}: {summary['users']:,} users, {summary['follows']:,} follows, "
         f"{summary['tweets']:,} tweets, {summary['exposures']:,} exposures in {duration(seconds)}"
     )
     best = summary["bayes"]["retweet"]["auc"]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import rich_click as click
+from rich.markup import escape
 
 from streamer.cli.console import Output, json_option, settings_option
 from streamer.cli.durations import duration
@@ -106,7 +107,8 @@ def _show(
         for batch in arrivals:
             for p in batch:
                 cold = "  cold" if p.cold else ""
-                out.say(f"{p.scored_at}  tweet {p.tweet_id}  user {p.user_id}  retweet {p.retweet:.5f}{cold}")
+                tweet, user = escape(p.tweet_id), escape(p.user_id)
+                out.say(f"{p.scored_at}  tweet {tweet}  user {user}  retweet {p.retweet:.5f}{cold}")
             yield batch
 
 
@@ -131,12 +133,13 @@ def _live(
 def _table(latest: deque[Prediction], caption: str) -> Table:
     from rich.table import Table
 
-    table = Table("scored", "tweet", "author", "user", caption=caption, caption_justify="left")
+    table = Table("scored", "tweet", "author", "user", caption=escape(caption), caption_justify="left")
     for head in ("retweet", "like", "reply", "quote"):
         table.add_column(head, justify="right")
     for p in latest:
         clock = time.strftime("%H:%M:%S", time.localtime(p.scored_at / 1000))
-        user = p.user_id + (" [dim](cold)[/]" if p.cold else "")
+        tweet, author, user = map(escape, (p.tweet_id, p.author_id, p.user_id))
+        user += " [dim](cold)[/]" if p.cold else ""
         heads = ["" if value is None else f"{value:.2%}" for value in (p.like, p.reply, p.quote)]
-        table.add_row(clock, p.tweet_id, p.author_id, user, f"[bold]{p.retweet:.2%}[/]", *heads)
+        table.add_row(clock, tweet, author, user, f"[bold]{p.retweet:.2%}[/]", *heads)
     return table
