@@ -116,7 +116,6 @@ class ScoreRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
     tweet_ids: Annotated[list[Id], msgspec.Meta(min_length=1, max_length=1000)]
     user_ids: UserIds | None = None
     shard: Annotated[int, msgspec.Meta(ge=0, le=65_535)] | None = None
-    request_id: Id | None = None
     at: TimeMs | None = None
     deadline: TimeMs | None = None
 

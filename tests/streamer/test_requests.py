@@ -28,7 +28,7 @@ def test_a_request_stays_below_the_brokers_limit_whatever_its_users_are_called(c
 def test_the_users_of_a_large_request_are_shared_out() -> None:
     users = [f"{i:0128}" for i in range(20_000)]
     tweet_ids = ["\x01" * 124 + f"{i:04}" for i in range(1_000)]
-    request = ScoreRequest(tweet_ids=tweet_ids, user_ids=users, request_id="r", deadline=5)
+    request = ScoreRequest(tweet_ids=tweet_ids, user_ids=users, deadline=5)
     parts = decoded(list(encode_request(request)))
     assert [user for part in parts for user in part.user_ids or []] == users
     assert all(msgspec.structs.replace(part, user_ids=users) == request for part in parts)

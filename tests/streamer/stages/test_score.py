@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
-from models.events import MAX_TIME_MS, Engagement, Follow, Prediction, PredictionColumns, ScoreRequest, Tweet
-from models.serving import ServingModel
+from models.events import Engagement, Follow, ScoreRequest, Tweet
 from models.state.stores import FOLLOWED_BACK, FOLLOWS, Pair
 from models.state.tweet import TweetRecord
 from streamer.partitions import partition_of
-from streamer.settings import PredictionSettings, Settings
 from streamer.sharding import split
-from streamer.stage import Batch, Begun, Block, Group
+from streamer.stage import Batch, Begun, Block
 from streamer.stages import parts, score
 from tests.streamer.blocks import read
 from tests.streamer.stages.rig import T0, FakeRecord, MemoryBackend, Rig
@@ -90,159 +86,6 @@ def test_all_that_waits_is_answered_in_one_call(rig: Rig, backend: MemoryBackend
     assert rig.predictions().keys() == {("1", user) for user in users}
     assert sorted(g.partition for g in outputs.groups if isinstance(g, Block)) == [0, 1, 2, 3]
     assert [headers["partition"] for _, _, headers in rig.dead_letters()] == ["0", "1", "2", "3"]
-
-
-class Clock:
-    """Time that a test tells."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return 1_700_000_000.0 + self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The stage's."""
-    clock = Clock()
-    monkeypatch.setattr(score, "time", clock)
-    return clock
-
-
-def request(tweet_ids: list[str], at: int, **fields: Any) -> FakeRecord:
-    """A record that asks for user u."""
-    asked = ScoreRequest(tweet_ids=tweet_ids, user_ids=["u"], **fields)
-    return FakeRecord(msgspec.json.encode(asked), timestamp=at)
-
-
-class TestUnknownTweets:
-    def test_wait_in_the_topic_until_they_come(self, rig: Rig, backend: MemoryBackend) -> None:
-        put_tweet(backend, 1)
-        now = int(time.time() * 1000)
-        ask(rig, tweet_ids=["1", "2"], user_ids=["u"], at=now)
-        (record,) = rig.log["score-requests", 0]
-        record.headers = [("attempts", b"2")]
-        rig.process("score", "score-requests", 0, [record])
-        assert rig.predictions().keys() == {("1", "u")}
-        back = rig.log["score-requests", 0][-1]
-        assert back is not record
-        assert (back.key, back.timestamp, list(back.headers)) == (record.key, now, list(record.headers))
-        request = msgspec.json.decode(back.value or b"", type=ScoreRequest)
-        assert (request.tweet_ids, request.user_ids) == (["2"], ["u"])
-        assert request.deadline == now + 10_000  # as the record's time says, however often it goes round
-
-        (away, sent) = rig.process("score", "score-requests", 0, [back])
-        assert not away.groups
-        assert away.later.keys() == {0}
-        assert [group.topic for group in sent.groups] == ["score-requests"]
-        assert backend.waited == []
-        put_tweet(backend, 2)
-        rig.run()
-        assert rig.predictions().keys() == {("1", "u"), ("2", "u")}
-        assert rig.dead_letters() == []
-
-    def test_wait_in_several_requests_where_one_would_be_too_large(self, rig: Rig, clock: Clock) -> None:
-        """The broker took it compressed; what goes back is not."""
-        users = [f"{i:0128}" for i in range(20_000)]
-        asked = msgspec.json.encode(ScoreRequest(tweet_ids=["1"], user_ids=users))
-        records: Sequence[Any] = [FakeRecord(asked, timestamp=int(clock.time() * 1000))]
-        outputs = rig.stages["score"].process([Batch("score-requests", 0, records)])
-        clock.now += 1.0
-        outputs = rig.stages["score"].process([Batch("score-requests", 0, outputs.rest[0])])
-        back = [
-            value or b"" for group in outputs.groups if isinstance(group, Group) for value in group.values
-        ]
-        assert max(map(len, back)) < 1_000_000
-        requests = [msgspec.json.decode(value, type=ScoreRequest) for value in back]
-        assert [user for request in requests for user in request.user_ids or []] == users
-
-    def test_do_not_wait_with_a_key_that_is_too_large(self, rig: Rig) -> None:
-        ask(rig, tweet_ids=["1"], shard=0, at=int(time.time() * 1000))
-        (record,) = rig.log["score-requests", 0]
-        record.key = b"k" * 3_000_000
-        rig.process("score", "score-requests", 0, [record])
-        assert [reason for reason, _, _ in rig.dead_letters()] == ["too_large"]
-        assert len(rig.log["score-requests", 0]) == 1
-
-    def test_stay_away_for_a_share_of_their_age(self, rig: Rig, backend: MemoryBackend, clock: Clock) -> None:
-        """Nothing is written meanwhile, and what else is in their batch does not wait."""
-        put_tweet(backend, 1)
-        for age, away in ((0, 0.03), (2_000, 0.5), (8_000, 1.0)):
-            stage, now = rig.stages["score"], int(clock.time() * 1000)
-            batch = Batch("score-requests", 0, [request(["7"], now - age), request(["1"], now)])
-            outputs = stage.process([batch])
-            assert [group.topic for group in outputs.groups] == ["predictions"]
-            assert outputs.later == {0: pytest.approx(away)}
-            assert list(outputs.rest) == [0]
-            # Not alone, it comes back too early.
-            clock.now += away / 2
-            more = Batch("score-requests", 0, [*outputs.rest[0], request(["1"], now)])
-            outputs = stage.process([more])
-            assert [group.topic for group in outputs.groups] == ["predictions"]
-            assert outputs.later == {0: pytest.approx(away / 2)}
-            clock.now += away / 2 + 0.001
-            outputs = stage.process([Batch("score-requests", 0, outputs.rest[0])])
-            assert [group.topic for group in outputs.groups] == ["score-requests"]
-            assert not outputs.rest
-
-    def test_are_answered_when_they_come_meanwhile(
-        self, rig: Rig, backend: MemoryBackend, clock: Clock
-    ) -> None:
-        stage = rig.stages["score"]
-        outputs = stage.process([Batch("score-requests", 0, [request(["1"], int(clock.time() * 1000))])])
-        put_tweet(backend, 1)
-        clock.now += 0.1
-        outputs = stage.process([Batch("score-requests", 0, outputs.rest[0])])
-        assert [group.topic for group in outputs.groups] == ["predictions"]
-
-    def test_do_not_hold_up_too_many_batches(self, rig: Rig, backend: MemoryBackend, clock: Clock) -> None:
-        """The worker has room for few that are not done."""
-        stage, now = rig.stages["score"], int(clock.time() * 1000)
-        batches = [Batch("score-requests", place, [request(["7"], now)] * 2) for place in range(6)]
-        outputs = stage.process(batches)
-        assert {place: len(rest) for place, rest in outputs.rest.items()} == dict.fromkeys(range(4), 2)
-        assert outputs.later.keys() == {0, 1, 2, 3}
-        assert [(g.partition, len(g.values)) for g in outputs.groups if isinstance(g, Group)] == [
-            (4, 2),
-            (5, 2),
-        ]
-        assert backend.waited == [0.03]  # they come back at once: no spinning
-        clock.now += 0.1
-        outputs = stage.process(batches)
-        assert len(outputs.rest) == 4
-
-    def test_that_never_come_are_written_seldom_and_not_for_ever(self, rig: Rig, clock: Clock) -> None:
-        """Whatever the deadline."""
-        begun, written = int(clock.time() * 1000), 0
-        records: Sequence[Any] = [request(["7"], begun, deadline=MAX_TIME_MS)]
-        while True:
-            outputs = rig.stages["score"].process([Batch("score-requests", 0, records)])
-            groups = [group for group in outputs.groups if isinstance(group, Group)]
-            clock.now += 0.001 + max(outputs.later.values(), default=0)
-            if [group.topic for group in groups] == ["dead-letters"]:
-                break
-            if groups:
-                assert groups[0].timestamp == begun
-                written += 1
-            records = outputs.rest.get(0) or [FakeRecord(v, timestamp=begun) for v in groups[0].values]
-            assert clock.time() * 1000 < begun + 100_000
-        assert 59_000 < clock.time() * 1000 - begun < 62_000
-        assert written < 80
-
-    def test_are_dead_letters_after_the_deadline(self, rig: Rig, backend: MemoryBackend) -> None:
-        now = int(time.time() * 1000)
-        ask(rig, tweet_ids=["7"], user_ids=["u"], at=now, deadline=now - 1)
-        ask(rig, tweet_ids=["8"], shard=0, at=now - 11_000)
-        rig.run()
-        assert [
-            (reason, headers["topic"], headers["attempts"]) for reason, _, headers in rig.dead_letters()
-        ] == [("unknown_tweet", "score-requests", "1")] * 2
-        assert "7" in rig.dead_letters()[0][2]["error"]
-        assert backend.waited == []
 
 
 class TestBounds:
@@ -342,106 +185,6 @@ def test_a_hundred_thousand_followers(rig: Rig, backend: MemoryBackend) -> None:
     records = rig.records("predictions")
     assert len(records) == 100_000
     assert {record.key for record in records} == {user.encode() for user in users}
-
-
-class TestSettings:
-    def rig(self, backend: MemoryBackend, **settings: Any) -> Rig:
-        rig = Rig(Settings(predictions=PredictionSettings(**settings)), backend)
-        rig.open()
-        for i in (1, 2):
-            put_tweet(backend, i)
-        users = [f"u{i}" for i in range(40)]
-        records = np.repeat(backend.model.cold, len(users))
-        records["vector"] = np.random.default_rng(0).normal(size=records["vector"].shape)
-        backend.stores.vectors.put_many({u: r.tobytes() for u, r in zip(users, records, strict=True)})
-        ask(rig, tweet_ids=["1", "2"], user_ids=users)
-        return rig
-
-    def everything(self, model: ServingModel) -> dict[tuple[str, str], Prediction]:
-        rig = self.rig(MemoryBackend(model))
-        rig.run()
-        return rig.predictions()
-
-    def test_top_k_of_each_tweet_and_shard(self, backend: MemoryBackend, model: ServingModel) -> None:
-        rig = self.rig(backend, top_k=3)
-        rig.run()
-        everything = self.everything(model)
-        for tweet_id in "12":
-            for shard in range(4):
-                here = [
-                    p
-                    for (t, u), p in everything.items()
-                    if t == tweet_id and partition_of(u.encode(), 4) == shard
-                ]
-                best = sorted((p.retweet for p in here), reverse=True)[:3]
-                pairs = {(p.tweet_id, p.user_id) for p in here}
-                kept = [p.retweet for pair, p in rig.predictions().items() if pair in pairs]
-                assert sorted(kept, reverse=True) == pytest.approx(best, abs=1e-6)
-
-    @pytest.mark.parametrize("format_", ["pair", "columnar"])
-    def test_top_k_of_a_large_audience(
-        self, backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch, format_: str
-    ) -> None:
-        """Of all its pieces together, and in turns with what else there is."""
-        everything = self.everything(backend.model)
-        monkeypatch.setattr(score, "_LARGE", 4)
-        monkeypatch.setattr(score, "_PIECE", 4)
-        rig = self.rig(backend, top_k=3, format=format_)  # two tweets in one request, for 40 users
-        put_tweet(backend, 3)
-        ask(rig, tweet_ids=["3"], user_ids=["u1", "u2"])
-        done = rig.process("score", "score-requests", 0, rig.log["score-requests", 0])
-        found: dict[tuple[str, str], float] = {}
-        for record in rig.records("predictions"):
-            if format_ == "pair":
-                one = msgspec.json.decode(record.value or b"", type=Prediction)
-                found[one.tweet_id, one.user_id] = one.retweet
-            else:
-                many = msgspec.json.decode(record.value or b"", type=PredictionColumns)
-                found |= {(many.tweet_id, u): p for u, p in zip(many.users, many.retweet, strict=True)}
-        assert {pair for pair in found if pair[0] == "3"} == {("3", "u1"), ("3", "u2")}
-        for tweet_id in "12":
-            for shard in range(4):
-                here = {
-                    user: p.retweet
-                    for (tweet, user), p in everything.items()
-                    if tweet == tweet_id and partition_of(user.encode(), 4) == shard
-                }
-                best = sorted(here, key=lambda user: -here[user])[:3]
-                kept = {user: found[tweet_id, user] for user in here if (tweet_id, user) in found}
-                assert kept == pytest.approx({user: here[user] for user in best}, abs=1e-5)
-        # A tweet's predictions leave once, with the first piece of the next one or after the last of all.
-        assert len(done) == 21
-        sent = [place for place, outputs in enumerate(done) if outputs.groups]
-        assert sent == [0, 10, 20]
-        assert len(rig.origins) == 3
-
-    def test_min_probability(self, backend: MemoryBackend, model: ServingModel) -> None:
-        everything = self.everything(model)
-        values = sorted(p.retweet for p in everything.values())
-        below, above = max(pairwise(values[20:60]), key=lambda gap: gap[1] - gap[0])
-        assert above - below > 1e-4
-        rig = self.rig(backend, min_probability=(above + below) / 2)
-        rig.run()
-        assert {p for p, v in everything.items() if v.retweet >= above} == rig.predictions().keys()
-
-    def test_columnar(self, backend: MemoryBackend, model: ServingModel) -> None:
-        rig = self.rig(backend, format="columnar")
-        rig.run()
-        found, ids = {}, []
-        for (topic, partition), records in rig.log.items():
-            for record in records if topic == "predictions" else ():
-                columns = msgspec.json.decode(record.value or b"", type=PredictionColumns)
-                assert record.key == columns.tweet_id.encode()
-                assert {partition_of(user.encode(), 4) for user in columns.users} == {partition}
-                assert columns.cold == [False] * len(columns.users)
-                ids.append(columns.id)
-                for i, user in enumerate(columns.users):
-                    found[columns.tweet_id, user] = (columns.retweet[i], (columns.quote or [])[i])
-        assert len(set(ids)) == len(ids) == 8
-        wanted = {pair: (p.retweet, p.quote) for pair, p in self.everything(model).items()}
-        assert found.keys() == wanted.keys()
-        for pair, values in wanted.items():
-            assert found[pair] == pytest.approx(values, abs=1e-5)
 
 
 def test_a_probability_that_is_not_finite_is_a_dead_letter(rig: Rig, backend: MemoryBackend) -> None:
@@ -565,6 +308,13 @@ def test_a_bad_record_among_good_ones(rig: Rig, backend: MemoryBackend) -> None:
     outputs = rig.stages["score"].process([Batch("score-requests", 0, records)])
     assert sorted(group.topic for group in outputs.groups) == ["dead-letters", "predictions"]
     assert sum(g.count for g in outputs.groups if isinstance(g, Block)) == 2
+
+
+def test_a_field_of_somebody_elses_is_ignored(rig: Rig, backend: MemoryBackend) -> None:
+    put_tweet(backend, 1)
+    rig.publish("score-requests", b'{"tweet_ids":["1"],"user_ids":["u"],"request_id":"r"}')
+    rig.run()
+    assert rig.predictions().keys() == {("1", "u")}
 
 
 def test_an_audience_that_comes_with_the_tweet(rig: Rig) -> None:
