@@ -28,6 +28,8 @@ class TweetTower(nn.Module):
         joint = text_width + config.author_width + (self.features.width if config.metadata else 0)
         self.hidden = nn.Linear(joint, config.hidden)
         self.out = nn.Linear(config.hidden, config.dimensions)
+        self.metadata = nn.Linear(self.features.width, config.dimensions, bias=False)
+        nn.init.zeros_(self.metadata.weight).requires_grad_(config.metadata)
         self.norm = nn.LayerNorm(config.dimensions)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -43,9 +45,11 @@ class TweetTower(nn.Module):
             )
         text = self.dropout(self.text_norm(text))
         parts = [text, self.author(self.bucket(authors))]
+        codes = self.features(features)
         if self.config.metadata:
-            parts.append(self.features(features))
+            parts.append(codes)
         joint = torch.cat(parts, dim=-1)
         hidden = self.dropout(gelu(self.hidden(joint)))
-        vectors: Tensor = self.norm(self.text(text) + self.out(hidden))
+        # Behind the norm, where texts do not drown what a few thousand exposures tell of metadata.
+        vectors: Tensor = self.norm(self.text(text) + self.out(hidden)) + self.metadata(codes)
         return vectors

@@ -82,6 +82,7 @@ class CpuScorer:
             middle_bias=_array(ranker.middle.bias),
             heads=_array(ranker.heads.weight),
             heads_bias=_array(ranker.heads.bias),
+            skip=_array(ranker.skip.weight),
         )
         self._start = start
         k, w = network.config.user.interests, ranker.query.out_features

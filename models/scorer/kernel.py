@@ -43,6 +43,7 @@ class Weights(NamedTuple):
     middle_bias: Floats
     heads: Floats  # [a, l]
     heads_bias: Floats
+    skip: Floats  # [a, h]
 
 
 class Tweets(NamedTuple):
@@ -193,6 +194,12 @@ def kernel(sizes: Sizes) -> Kernel:
                         )
 
             add_product(u, net.c, z, d, h)
+            for p in range(stop - start):
+                for j in range(heads):
+                    x = net.heads_bias[j]
+                    for a in range(h):
+                        x += z[p, a] * net.skip[j, a]
+                    out[start + p, j] = x
             for p in range(4):
                 for j in range(h):
                     z[p, j] *= min(max(z[p, j] + np.float32(3), np.float32(0)), np.float32(6)) * _SIXTH
@@ -203,10 +210,10 @@ def kernel(sizes: Sizes) -> Kernel:
                 for j in range(last):
                     y[p, j] *= min(max(y[p, j] + np.float32(3), np.float32(0)), np.float32(6)) * _SIXTH
                 for j in range(heads):
-                    x = net.heads_bias[j]
+                    x = np.float32(0)
                     for a in range(last):
                         x += y[p, a] * net.heads[j, a]
-                    out[start + p, j] = x
+                    out[start + p, j] += x
         return sink
 
     return pair_logits

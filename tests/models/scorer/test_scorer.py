@@ -34,6 +34,7 @@ def network(config: ModelConfig) -> Network:
     values[:, 3] = 0.0  # a column that says nothing
     values[:, 4] = (values[:, 4] > 1).float()
     found.ranker.features.fit(values)
+    torch.nn.init.normal_(found.ranker.skip.weight, std=0.1)
     return found.eval()
 
 

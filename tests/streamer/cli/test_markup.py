@@ -61,8 +61,9 @@ def test_next_steps(out: Output) -> None:
 def test_dead_letters(streamer: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their headers may be anybody's."""
     letter = DeadLetter(
-        reason="[/r]", error="[/e]", topic="[/t]", partition=1, offset=2, attempts=1, truncated=None, at=0, key=b"[/k]",
-        value=b"[/v]", position=TopicPartition("dead-letters", 0), position_offset=0, replayed=True,
+        reason="[/r]", error="[/e]", topic="[/t]", partition=1, offset=2, attempts=1, truncated=None, at=0,
+        key=b"[/k]", value=b"[/v]", position=TopicPartition("dead-letters", 0), position_offset=0,
+        replayed=True,
     )  # fmt: skip
 
     def letters(*args: Any, **options: Any) -> Iterator[DeadLetter]:
