@@ -19,6 +19,7 @@ from models.baselines.encodings import Encodings, earlier, keys_of
 from models.baselines.learners import Kind, Learner, Logistic, Trees
 from models.baselines.texts import TextSpace
 from models.calibrate import fit_curve
+from models.calibration import Curve
 from models.dataset import UNKNOWN, Dataset, sampling_weights
 from models.events import HEADS
 from models.log import EventLog, LogError, open_exposures
@@ -58,33 +59,34 @@ def train_baseline(
         skipped = dataset.info["skipped"]
     fingerprint = baseline.save(out)
     seconds = time.monotonic() - start
-    return TrainResult(
-        out, fingerprint, baseline.heads, baseline.learner.steps, seconds, {"retweet": held_out}, skipped
-    )
+    return TrainResult(out, fingerprint, baseline.heads, baseline.learner.steps, seconds, held_out, skipped)
 
 
 def fit_baseline(
     dataset: Dataset, kind: Kind, training: TrainingConfig, progress: Progress = silent
-) -> tuple[Baseline, Scores]:
-    """Train on a replayed dataset; returns held-out figures too.
+) -> tuple[Baseline, dict[str, Scores]]:
+    """Train on a replayed dataset; returns held-out figures by head too, as `models.train.fit` does.
 
-    The last `held_out` share stops, chooses and calibrates.
+    The last `held_out` share stops, chooses and calibrates. Where nobody recorded retweets in it, or it is
+    empty, there are no figures and the curve is the identity.
     """
     n = len(dataset.exposures)
     labels, weights = targets(dataset)
     train = slice(0, n - int(n * training.held_out))
-    tail = slice(train.stop, n)
-    if not 0 < labels[train].sum() < train.stop:
+    tail = slice(train.stop, n if weights[train.stop :].any() else train.stop)
+    if "retweet" not in dataset.heads(train):
         raise LogError(
             f"{train.stop} exposures to train on, but not both retweeted and not retweeted ones among them: "
             "nothing can be learned"
         )
     columns, space, encodings = learnt_columns(dataset, labels, weights, training.seed, progress)
     learner = _fit(kind, columns, labels, weights, train, tail, training, progress)
-    logits = learner.logits(columns.part(tail))
-    curve = fit_curve(training.calibration, logits, labels[tail], weights[tail])
-    held_out = scores(labels[tail], curve.probabilities(logits), weights[tail])
-    metrics = {"held_out": {"retweet": held_out.plain()}}
+    curve, held_out = Curve(), {}
+    if tail.stop > tail.start:
+        logits = learner.logits(columns.part(tail))
+        curve = fit_curve(training.calibration, logits, labels[tail], weights[tail])
+        held_out = {"retweet": scores(labels[tail], curve.probabilities(logits), weights[tail])}
+    metrics = {"held_out": {head: figures.plain() for head, figures in held_out.items()}}
     return Baseline(kind, space, encodings, learner, curve, metrics), held_out
 
 

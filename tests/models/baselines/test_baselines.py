@@ -14,7 +14,8 @@ from models.baselines.baseline import Baseline
 from models.baselines.learners import BaselineError, Kind, Trees
 from models.baselines.train import fit_baseline, train_baseline
 from models.bundle import Bundle, BundleError
-from models.dataset import Dataset
+from models.calibration import Curve
+from models.dataset import UNKNOWN, Dataset
 from models.evaluate import evaluate
 from models.log import EventLog, LogError
 from models.manifest import seal
@@ -132,3 +133,46 @@ def test_one_class_only_is_an_error(dataset: Dataset, monkeypatch: pytest.Monkey
     monkeypatch.setattr(dataset, "exposures", exposures)
     with pytest.raises(LogError, match="nothing can be learned"):
         fit_baseline(dataset, "logistic", ONE_THREAD)
+    exposures["labels"][1::2, 0] = UNKNOWN
+    exposures["labels"][::2, 0] = 1  # which nobody recorded is no answer
+    with pytest.raises(LogError, match="nothing can be learned"):
+        fit_baseline(dataset, "logistic", ONE_THREAD)
+
+
+@pytest.mark.parametrize("kind", ["logistic", "forest", "boosted"])
+@pytest.mark.parametrize("case", ["few", "none held out", "nobody recorded it"])
+def test_without_a_held_out_part_there_are_no_figures(
+    dataset: Dataset, tmp_path: Path, kind: Kind, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trees, "_ROUNDS", {"boosted": 5, "forest": 5})
+    training = ONE_THREAD
+    if case == "few":
+        acts = dataset.exposures["labels"][:, 0]
+        rows = np.sort(np.concatenate([np.flatnonzero(acts == 1)[:4], np.flatnonzero(acts == 0)[:5]]))
+        monkeypatch.setattr(Dataset, "readers", dataset.readers[rows])
+        monkeypatch.setattr(dataset, "exposures", dataset.exposures[rows])
+    elif case == "none held out":
+        training = TrainingConfig(threads=1, held_out=0.0)
+    else:
+        exposures = dataset.exposures.copy()
+        exposures["labels"][-len(exposures) // 10 :, 0] = UNKNOWN
+        monkeypatch.setattr(dataset, "exposures", exposures)
+    baseline, held_out = fit_baseline(dataset, kind, training)
+    assert held_out == {}
+    assert baseline.curve == Curve()
+    baseline.save(tmp_path)
+    assert np.isfinite(Baseline.load(tmp_path).probabilities(dataset)).all()
+
+
+@pytest.mark.parametrize("kind", ["logistic", "boosted"])
+def test_a_one_sided_held_out_part_has_the_figures_that_it_can(
+    dataset: Dataset, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trees, "_ROUNDS", {"boosted": 5})
+    exposures = dataset.exposures.copy()
+    exposures["labels"][-len(exposures) // 10 :, 0] = 0
+    monkeypatch.setattr(dataset, "exposures", exposures)
+    found = fit_baseline(dataset, kind, ONE_THREAD)[1]["retweet"]
+    assert found.positives == 0
+    assert found.plain()["auc"] is None
+    assert found.ece < 0.5
