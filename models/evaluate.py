@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from models.baselines.baseline import Baseline
 from models.bootstrap import intervals, resampled
 from models.dataset import UNKNOWN, Dataset, sampling_weights
-from models.events import HEADS
+from models.events import HEADS, Tweet
 from models.figures import Compared, Metrics, SegmentFigures
 from models.histories import depth
 from models.log import EventLog, LogError, Table, choose_exposures, open_exposures
@@ -45,8 +45,11 @@ class Judged(Protocol):
     def fingerprint(self) -> str:
         """Of its contents."""
 
+    def check(self, tweet: Tweet) -> str | None:
+        """Why it can't read a tweet, or None."""
+
     def probabilities(self, dataset: Dataset, progress: Progress = silent) -> NDArray[np.float32]:
-        """Probabilities [n, heads] of the dataset's exposures."""
+        """Probabilities [n, heads] of the exposures of a dataset whose tweets it can read."""
 
 
 def evaluate(
@@ -61,16 +64,23 @@ def evaluate(
 ) -> Metrics:
     """Judge `bundle` on `exposures` (default: the log's `exposures_valid`), and others beside it.
 
-    `report` is a folder for a page of plots and tables. Raises `BundleError`, `BaselineError`, `LogError`.
+    Exposures to a tweet that one of them can't read are left out, for all to be judged on the same. `report`
+    is a folder for a page of plots and tables. Raises `BundleError`, `BaselineError`, `LogError`.
     """
     names = _names([bundle, *compare])
     models = [load_model(path, device) for path in (bundle, *compare)]
     events = EventLog(log)
     table = open_exposures(exposures) if exposures else validation_exposures(events)
+
+    def check(tweet: Tweet) -> str | None:
+        return next((problem for model in models if (problem := model.check(tweet))), None)
+
     with tempfile.TemporaryDirectory(prefix="evaluate-") as folder:
-        dataset = replay(events, table, Path(folder), progress)
+        dataset = replay(events, table, Path(folder), progress, check)
         if not len(dataset.exposures):
-            raise LogError(f"{table.path}: none of its {table.rows} exposures can be judged with {log}")
+            skipped: dict[str, int] = dataset.info["skipped"]
+            why = f": {max(skipped, key=skipped.__getitem__)}" if skipped else ""
+            raise LogError(f"{table.path}: none of its {table.rows} exposures can be judged with {log}{why}")
         p = [model.probabilities(dataset, progress) for model in models]
         metrics = metrics_of(models[0], dataset, p[0], list(zip(names[1:], models[1:], p[1:], strict=True)))
         if report is not None:
@@ -107,6 +117,9 @@ class _Network:
     @property
     def fingerprint(self) -> str:
         return self.model.fingerprint
+
+    def check(self, tweet: Tweet) -> str | None:
+        return self.model.check(tweet)
 
     def probabilities(self, dataset: Dataset, progress: Progress = silent) -> NDArray[np.float32]:
         return evaluate_dataset(self.model, dataset, progress)

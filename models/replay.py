@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -33,6 +33,8 @@ from models.state.vector import habits_of
 
 #: Rows that are turned into columns at once.
 _CHUNK: Final = 8_192
+#: Why a tweet can't be read, or None.
+Check = Callable[[Tweet], str | None]
 _NO_VECTOR: Final = np.zeros(0, np.float16)
 
 
@@ -61,12 +63,21 @@ class _Shown(NamedTuple):
     reciprocity: int
 
 
-def replay(log: EventLog, exposures: Table, out: Path, progress: Progress = silent) -> Dataset:
-    """Write the dataset of `exposures` into folder `out`; `info["skipped"]` counts the unusable ones."""
+def _any(_tweet: Tweet) -> None:
+    """Every tweet can be read."""
+
+
+def replay(
+    log: EventLog, exposures: Table, out: Path, progress: Progress = silent, check: Check = _any
+) -> Dataset:
+    """Write the dataset of `exposures` into folder `out`; `info["skipped"]` counts the unusable ones.
+
+    A tweet for which `check` has a reason never happened, as in the stream, where it is a dead letter.
+    """
     total = exposures.rows + sum(table.rows for table in log.tables.values())
     phase = Phase(progress, "replay", total, "rows")
     with DatasetWriter(out) as writer, _without_collector():
-        state = _Replay(writer)
+        state = _Replay(writer, check)
         shown = _rows(exposures)
         waiting = next(shown, None)
         done = 0
@@ -93,16 +104,18 @@ def replay(log: EventLog, exposures: Table, out: Path, progress: Progress = sile
     return Dataset(out)
 
 
-def replayed(log: EventLog, exposures: Table, out: Path, progress: Progress = silent) -> Dataset:
+def replayed(
+    log: EventLog, exposures: Table, out: Path, progress: Progress = silent, check: Check = _any
+) -> Dataset:
     """The dataset of folder `out`, if a replay ever finished there, else `replay`'s."""
-    return Dataset(out) if finished(out) else replay(log, exposures, out, progress)
+    return Dataset(out) if finished(out) else replay(log, exposures, out, progress, check)
 
 
 class _Replay:
     """The world as it stands, and the rows that are not written yet."""
 
-    def __init__(self, writer: DatasetWriter) -> None:
-        self._writer = writer
+    def __init__(self, writer: DatasetWriter, check: Check) -> None:
+        self._writer, self._check = writer, check
         self._stores = memory_stores()
         self._rows: dict[int, int] = {}
         #: Users as written, and who is in authors' histories how often: both until they change.
@@ -115,6 +128,9 @@ class _Replay:
         self._new_users: list[NDArray[np.void]] = []
         self._shown: list[_Shown] = []
         self._last: tuple[int, set[tuple[str, str]]] = (-1, set())
+        #: Keys of tweets that can't be read, and the reason, with that of the first.
+        self._unreadable: set[int] = set()
+        self._reason = ""
         self.skipped: Counter[str] = Counter()
 
     def happen(self, event: User | Follow | Tweet | Engagement) -> None:
@@ -156,9 +172,14 @@ class _Replay:
         self._engaged_count += len(out)
 
     def _publish(self, tweet: Tweet) -> None:
+        key = id_key(tweet.tweet_id)
+        problem = self._check(tweet)
+        if problem is not None:
+            self._unreadable.add(key)
+            self._reason = self._reason or f"the tweet can't be read (the first: {problem})"
+            return
         if tweet.author_id in self._engaged:
             self._apply()  # what the author received before this tweet is among its features
-        key = id_key(tweet.tweet_id)
         profile = tweet.author
         if profile is None:
             (state,) = self._stores.users.get_many([tweet.author_id])
@@ -188,7 +209,8 @@ class _Replay:
         key = id_key(shown.tweet_id)
         (record,) = self._stores.tweets.get_many([key])
         if record is None:
-            self.skipped["the tweet is not in the log, or is younger than the exposure"] += 1
+            unknown = "the tweet is not in the log, or is younger than the exposure"
+            self.skipped[self._reason if key in self._unreadable else unknown] += 1
             return
         if self._last[0] != shown.shown_at:
             self._last = (shown.shown_at, set())

@@ -36,7 +36,7 @@ from models.text.cache import TextCache, default_cache
 from models.text.encode import encoder_fingerprint
 from models.text.learn_tastes import READERS, learn_tastes
 from models.text.numerics import with_numerics
-from models.text.prepare import SAMPLE, freeze, prepare_text
+from models.text.prepare import SAMPLE, check_of, freeze, prepare_text
 from models.text.terms import learn_weights
 from models.text.tokens import Tokens
 from models.unfinished import CHECKPOINT, Mark, unfinished, unfinished_folder
@@ -91,7 +91,7 @@ def train(
             stack.enter_context(unfinished(out, mark, resume=resume))
         folder = unfinished_folder(out)
         with processes.first_before_others():
-            dataset = replayed(events, table, folder / "dataset", progress)
+            dataset = replayed(events, table, folder / "dataset", progress, check_of(recipe.model))
         curves = stack.enter_context(Curves((logs or out / "logs") if processes.first else None))
         bundle, epochs, held_out = fit(
             dataset, recipe, folder, progress, cache or default_cache(), processes=processes, curves=curves

@@ -26,6 +26,7 @@ from models.baselines.learners import Kind, Learner, Logistic, Trees
 from models.baselines.texts import TextSpace
 from models.calibration import Curve
 from models.dataset import Dataset
+from models.events import Tweet
 from models.manifest import BASELINE, BundleError, Seal, pretty, read_json, seal, unseal
 from models.progress import Progress, silent
 
@@ -55,6 +56,10 @@ class Baseline:
     metrics: dict[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
     heads: tuple[str, ...] = ("retweet",)
+
+    def check(self, tweet: Tweet) -> str | None:
+        """Every tweet can be read: token ids are words of their own."""
+        return None
 
     def probabilities(self, dataset: Dataset, progress: Progress = silent) -> NDArray[np.float32]:
         """Calibrated probabilities [n, 1] of exposures that come after the training's."""

@@ -5,8 +5,9 @@ Knows nothing of exposures.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,18 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from models.events import Tweet
 from models.recipe import Bag, Cnn, Lstm, ModelConfig, NoText, RecipeError, TextConfig, Transformer
 from models.text import lsa
-from models.text.tokens import Tokens, clean, join_pieces, learn_wordpiece, learn_words, read_vocabulary
+from models.text.tokens import (
+    Tokens,
+    clean,
+    join_pieces,
+    learn_wordpiece,
+    learn_words,
+    out_of_vocabulary,
+    read_vocabulary,
+)
 
 #: Texts from which a tokeniser and embeddings are learned: more no longer change them.
 SAMPLE = 200_000
@@ -34,7 +44,9 @@ class Prepared:
 
 
 def prepare_text(config: ModelConfig, sample: Sequence[str | list[int]], seed: int) -> Prepared:
-    """`sample` are up to SAMPLE of the log's texts or foreign token ids. Raises RecipeError."""
+    """`sample` are up to SAMPLE of the log's texts, or foreign token ids that `check_of` lets pass. Raises
+    RecipeError.
+    """
     source = _source(config.source_vocabulary)
     text = config.text
     if isinstance(text, Transformer) and text.source:
@@ -79,8 +91,33 @@ def _decoded(sample: Sequence[str | list[int]], source: list[str]) -> list[str]:
                 "the log has `text_tokens`: name their vocabulary file in `model.source_vocabulary`"
             )
         else:
-            texts.append(join_pieces(source[i] for i in text if i < len(source)))
+            texts.append(join_pieces(source[i] for i in text))
     return texts
+
+
+def check_of(config: ModelConfig) -> Callable[[Tweet], str | None]:
+    """Why a tweet can't be read, or None: what `ServingModel.check` will say of a bundle of this recipe.
+
+    What is returned raises RecipeError where the vocabulary can't be read.
+    """
+    entries = cache(lambda: _entries(config))  # asked for at the first `text_tokens`, if there are any
+
+    def check(tweet: Tweet) -> str | None:
+        if tweet.text_tokens is None or not entries():
+            return None
+        return out_of_vocabulary(tweet.text_tokens, entries())
+
+    return check
+
+
+def _entries(config: ModelConfig) -> int:
+    """How many ids `text_tokens` may have, 0 where the recipe does not say it."""
+    source = _source(config.source_vocabulary)
+    if not source and isinstance(config.text, Transformer) and config.text.source:
+        from models.text.pretrained import load_tokenizer
+
+        return load_tokenizer(config.text.source).get_vocab_size()
+    return len(source)
 
 
 def _source(path: str) -> list[str]:

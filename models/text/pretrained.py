@@ -6,7 +6,8 @@ Knows nothing of training. What is read here goes into the bundle whole, so serv
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -51,20 +52,33 @@ class Pretrained(NamedTuple):
 
 def load_pretrained(source: str) -> Pretrained:
     """Read an encoder. Raises RecipeError in one line."""
-    try:
+    with _in_one_line(source):
         model = AutoModel.from_pretrained(source, dtype="float32")
-        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise RecipeError(f"text encoder {source!r} can't be loaded: {str(error).splitlines()[0]}") from error
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise RecipeError(f"text encoder {source!r} has no fast tokeniser (tokenizer.json)")
+    backend = load_tokenizer(source)
     if (shape := shape_of(model.config.to_dict())) is not None:
         return Pretrained(msgspec.to_builtins(shape), as_bert(model.state_dict()), backend)
     weights = {
         f"model.{name}": value for name, value in model.state_dict().items() if not name.startswith("pooler.")
     }
     return Pretrained(model.config.to_diff_dict(), weights, backend)
+
+
+def load_tokenizer(source: str) -> Tokenizer:
+    """Read an encoder's tokeniser. Raises RecipeError in one line."""
+    with _in_one_line(source):
+        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True)
+    backend: Tokenizer | None = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise RecipeError(f"text encoder {source!r} has no fast tokeniser (tokenizer.json)")
+    return backend
+
+
+@contextmanager
+def _in_one_line(source: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise RecipeError(f"text encoder {source!r} can't be loaded: {str(error).splitlines()[0]}") from error
 
 
 def as_bert(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

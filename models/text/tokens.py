@@ -104,13 +104,10 @@ class Tokens:
 
     def check(self, ids: Sequence[int]) -> str | None:
         """Why `text_tokens` can't be read, or None."""
-        limit = len(self.source) or self.size
-        if max(ids) >= limit:
-            return f"token id {max(ids)} is out of the vocabulary of {limit} entries"
-        return None
+        return out_of_vocabulary(ids, len(self.source) or self.size)
 
     def text_of(self, ids: Sequence[int]) -> str:
-        """Foreign or own ids as text; WordPieces joined, special tokens left out."""
+        """Foreign or own ids that passed `check` as text; WordPieces joined, special tokens left out."""
         if self.source:
             return join_pieces([self.source[i] for i in ids])
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
@@ -135,6 +132,12 @@ class Tokens:
             ids[i, : len(row)] = row
             mask[i, : len(row)] = True
         return torch.from_numpy(ids), torch.from_numpy(mask)
+
+
+def out_of_vocabulary(ids: Sequence[int], entries: int) -> str | None:
+    """Why ids can't be those of a vocabulary of so many entries, or None."""
+    largest = max(ids)
+    return f"token id {largest} is out of the vocabulary of {entries} entries" if largest >= entries else None
 
 
 def join_pieces(pieces: Iterable[str]) -> str:

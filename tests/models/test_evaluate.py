@@ -10,6 +10,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 
+from models.bundle import Bundle
 from models.evaluate import evaluate
 from models.events import Tweet, User
 from models.log import LogError, LogWriter
@@ -164,3 +165,35 @@ def test_a_report_of_bare_probabilities(tmp_path: Path) -> None:
     written = write_report(tmp_path, figures, labels, p)
     assert [path.name for path in written] == ["report.html", "metrics.json"]
     assert written[0].read_text().count("<svg") == 4
+
+
+def tokens_log(path: Path, ids: list[int]) -> Path:
+    """Tweet i is the token ids[i], and is shown to five users."""
+    with LogWriter(path) as log:
+        for i, token in enumerate(ids):
+            log.write(Tweet(tweet_id=str(i), author_id="a", created_at=T + i, text_tokens=[5, token]))
+        rows = [exposure(user, i, user == i) for i in range(len(ids)) for user in range(5)]
+        log.write_batch("exposures_valid", pa.RecordBatch.from_pylist(rows))
+    return path
+
+
+def test_tweets_of_another_vocabulary_are_left_out_and_counted(bundle: Path, tmp_path: Path) -> None:
+    entries = Bundle.from_pretrained(bundle).tokens.size
+    found = evaluate(bundle, tokens_log(tmp_path / "log", [7, 119_547, entries - 1, entries]))
+    assert found.retweet.exposures == 10
+    why = f"token id 119547 is out of the vocabulary of {entries} entries"
+    assert found.skipped == {f"the tweet can't be read (the first: {why})": 10}
+
+
+def test_a_log_of_another_vocabulary_is_an_error(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(LogError, match=r"none of its 5 exposures .* token id 119547 is out of") as caught:
+        evaluate(bundle, tokens_log(tmp_path / "log", [119_547]))
+    assert "\n" not in str(caught.value)
+
+
+def test_all_are_judged_on_what_all_can_read(bundle: Path, tmp_path: Path) -> None:
+    tiny_bundle(tmp_path / "wide", source=[f"word{i}" for i in range(1_000)])
+    log = tokens_log(tmp_path / "log", [7, 9, 999])
+    assert evaluate(tmp_path / "wide", log).retweet.exposures == 15
+    found = evaluate(tmp_path / "wide", log, compare=[bundle])
+    assert found.retweet.exposures == found.compared[0].retweet.exposures == 10

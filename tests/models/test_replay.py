@@ -12,7 +12,7 @@ from models.events import Engagement, Follow, Tweet, User
 from models.features import PAIR_FEATURES, TWEET_FEATURES
 from models.log import EventLog, LogWriter
 from models.progress import Step
-from models.replay import replay
+from models.replay import Check, replay
 
 T = 1_700_000_000_000
 
@@ -29,13 +29,18 @@ def shown(user: str, name: str, at: int, retweet: bool = False, **more: Any) -> 
     return {"user_id": user, "tweet_id": name, "shown_at": T + at, "retweet": retweet, **more}
 
 
-def run(path: Path, events: list[Any], exposures: list[dict[str, Any]]) -> Dataset:
+def run(
+    path: Path,
+    events: list[Any],
+    exposures: list[dict[str, Any]],
+    check: Check = lambda _: None,
+) -> Dataset:
     with LogWriter(path / "log") as writer:
         for event in events:
             writer.write(event)
         writer.write_batch("exposures", pa.RecordBatch.from_pylist(exposures))
     log = EventLog(path / "log")
-    return replay(log, log.exposures[""], path / "dataset")
+    return replay(log, log.exposures[""], path / "dataset", check=check)
 
 
 def pair(dataset: Dataset, row: int, name: str) -> float:
@@ -193,3 +198,20 @@ def test_progress_ends_at_the_total(tmp_path: Path) -> None:
     assert steps[0].done == 0
     assert steps[-1].finished
     assert steps[-1].seconds_left == 0.0
+
+
+def test_a_tweet_that_cannot_be_read_never_happened(tmp_path: Path) -> None:
+    events = [tweet("a", "ann", 0), tweet("b", "ann", 1), tweet("c", "ann", 2), did("rob", "b", 10)]
+    rows = [shown("rob", "a", 20), shown("rob", "b", 21), shown("rob", "c", 22), shown("rob", "d", 23)]
+
+    def check(one: Tweet) -> str | None:
+        return None if one.tweet_id == "a" else f"{one.tweet_id} is odd"
+
+    dataset = run(tmp_path, events, rows, check)
+    assert len(dataset.exposures) == 1
+    assert history(dataset, 0) == ["?"]  # an engagement with a tweet that nobody knows
+    assert len(dataset.tweets) == 1
+    assert dataset.info["skipped"] == {
+        "the tweet can't be read (the first: b is odd)": 2,
+        "the tweet is not in the log, or is younger than the exposure": 1,
+    }

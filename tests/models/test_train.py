@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from msgspec.structs import replace
 
 from models.bundle import Bundle
 from models.calibration import Curve
@@ -233,3 +234,24 @@ def test_a_log_without_exposures_is_an_error(tmp_path: Path) -> None:
         train(tmp_path / "log", tmp_path / "bundle", recipe(BAG))
     with pytest.raises(LogError, match="is not a folder"):
         train(tmp_path / "nothing", tmp_path / "bundle", recipe(BAG))
+
+
+def test_tweets_out_of_the_source_vocabulary_are_left_out_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", *WORDS["music"], *WORDS["sport"]]))
+    with LogWriter(tmp_path / "log") as writer:
+        for i in range(40):
+            ids = [2 + i % 16, 2 + (i + 1) % 16]
+            ids = [*ids, 999_999] if i in (3, 38) else ids
+            writer.write(Tweet(tweet_id=str(i), author_id="a", created_at=T + i, text_tokens=ids))
+            writer.write(Engagement(user_id="u1", tweet_id=str(i), action="retweet", at=T + i))
+        rows = [
+            {"user_id": f"u{user}", "tweet_id": str(i), "shown_at": T + 100, "retweet": (i + user) % 3 == 0}
+            for i in range(40)
+            for user in range(4)
+        ]
+        writer.write_batch("exposures_train", pa.RecordBatch.from_pylist(rows))
+    chosen = recipe(BAG, epochs=1)
+    model = replace(chosen.model, source_vocabulary=str(tmp_path / "vocab.txt"))
+    result = train(tmp_path / "log", tmp_path / "bundle", replace(chosen, model=model))
+    reason = "the tweet can't be read (the first: token id 999999 is out of the vocabulary of 18 entries)"
+    assert result.skipped == {reason: 8}

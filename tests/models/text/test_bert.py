@@ -12,9 +12,11 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
-from models.recipe import Transformer
+from models.events import Tweet
+from models.recipe import ModelConfig, Transformer
 from models.text.base import groups_of
 from models.text.bert import Bert, shape_of
+from models.text.prepare import check_of
 from models.text.pretrained import load_pretrained
 from models.text.tokens import learn_wordpiece
 from models.text.transformer import TransformerText, small_bert
@@ -104,3 +106,17 @@ def test_a_bert_needs_no_transformers() -> None:
         "assert 'transformers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_own_ids_of_a_pretrained_tokeniser_are_checked_before_it_is_trained(tmp_path: Path) -> None:
+    source = saved(library_model("bert"), tmp_path)
+    entries = load_pretrained(source).tokenizer.get_vocab_size()
+    check = check_of(ModelConfig(text=Transformer(source=source)))
+
+    def tweet(*ids: int) -> Tweet:
+        return Tweet(tweet_id="1", author_id="a", created_at=1, text_tokens=list(ids))
+
+    assert check(tweet(5, entries - 1)) is None
+    assert check(tweet(5, entries)) == f"token id {entries} is out of the vocabulary of {entries} entries"
+    unread = check_of(ModelConfig(text=Transformer(source="nowhere/at-all")))
+    assert unread(Tweet(tweet_id="1", author_id="a", created_at=1, text="no ids")) is None
