@@ -42,8 +42,10 @@ class Transformer(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
         8_000
     )
     layers: Annotated[Size, Meta(description="From scratch: transformer layers.")] = 2
-    width: Annotated[Size, Meta(description="From scratch: hidden size, a multiple of 32.")] = 128
-    frozen_layers: Annotated[int, Meta(ge=0, description="Fine-tuning: lowest layers left alone.")] = 0
+    width: Annotated[Size, Meta(multiple_of=32, description="From scratch: hidden size.")] = 128
+    frozen_layers: Annotated[
+        int, Meta(ge=0, le=65_536, description="Fine-tuning: lowest layers left alone.")
+    ] = 0
 
 
 class Bag(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, tag="bag"):
@@ -104,9 +106,14 @@ class TweetConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
         Size, Meta(multiple_of=4, description="Length of the tweet vector that is kept and scored.")
     ] = 64
     hidden: Annotated[Size, Meta(description="Width of the hidden layer.")] = 128
-    author_buckets: Annotated[Size, Meta(description="Authors are hashed into this many embeddings.")] = (
-        16_384
-    )
+    author_buckets: Annotated[
+        int,
+        Meta(
+            ge=2,
+            le=65_536,
+            description="Authors are hashed into this many embeddings, the first of which is nobody's.",
+        ),
+    ] = 16_384
     author_width: Annotated[
         int, Meta(ge=0, le=65_536, description="Length of an author's embedding; 0: authors have none.")
     ] = 32
@@ -152,11 +159,12 @@ class StarSpace(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
     interests: Interests = 32
     interest_width: InterestWidth = 12
     margin: Annotated[
-        float, Meta(gt=0, description="By which the cosine to a tweet of the user's must be larger.")
+        float, Meta(gt=0, le=2, description="By which the cosine to a tweet of the user's must be larger.")
     ] = 0.05
     negatives: Annotated[Size, Meta(description="Other users' tweets that each is compared with.")] = 10
     ranking: Annotated[
-        float, Meta(ge=0, description="Weight of the ranking loss beside that of the actions; 0: none.")
+        float,
+        Meta(ge=0, le=1_000, description="Weight of the ranking loss beside that of the actions; 0: none."),
     ] = 1.0
 
 
@@ -220,6 +228,11 @@ class ModelConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
         """Raises ValueError, of which `Recipe.load` makes a RecipeError."""
         if isinstance(self.user, Anybody) and self.ranker.combine == "hadamard":
             raise ValueError("without a user there is no product of vectors: combine = 'concat' or 'both'")
+        if isinstance(self.user, Attention) and self.tweet.dimensions % self.user.heads:
+            raise ValueError(
+                f"user.heads = {self.user.heads} does not divide tweet.dimensions = {self.tweet.dimensions}: "
+                "choose heads that do"
+            )
 
     @property
     def tastes(self) -> int:
@@ -240,13 +253,13 @@ class ModelConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
 class TrainingConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """How the model is trained."""
 
-    seed: Annotated[int, Meta(ge=0, description="Of initialisation, order and dropout.")] = 0
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1, description="Of initialisation, order and dropout.")] = 0
     epochs: Annotated[Size, Meta(description="Most passes over the exposures.")] = 6
     patience: Annotated[
         Size, Meta(description="Stop after this many epochs without a better held-out loss.")
     ] = 2
     other_heads: Annotated[
-        float, Meta(ge=0, description="Weight of each other action's loss, where a retweet's is 1.")
+        float, Meta(ge=0, le=1_000, description="Weight of each other action's loss, where a retweet's is 1.")
     ] = 0.3
     batch: Annotated[
         int,
@@ -266,18 +279,19 @@ class TrainingConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
         Meta(description="Of the forward pass; auto: bfloat16 on a GPU that has it."),
     ] = "auto"
     checkpoint_minutes: Annotated[
-        float, Meta(ge=0, description="Between checkpoints; there is one after each epoch as well.")
+        float,
+        Meta(ge=0, le=525_600, description="Between checkpoints; there is one after each epoch as well."),
     ] = 10.0
     learning_rate: Annotated[
-        float, Meta(gt=0, description="Peak of AdamW, for all but the text encoder.")
+        float, Meta(gt=0, le=1, description="Peak of AdamW, for all but the text encoder.")
     ] = 1e-3
     text_learning_rate: Annotated[
-        float, Meta(gt=0, description="Peak of AdamW, text encoder from scratch.")
+        float, Meta(gt=0, le=1, description="Peak of AdamW, text encoder from scratch.")
     ] = 1e-3
-    finetune_learning_rate: Annotated[float, Meta(gt=0, description="Peak of AdamW, pretrained encoder.")] = (
-        2e-5
-    )
-    weight_decay: Annotated[float, Meta(ge=0, description="Of AdamW.")] = 0.01
+    finetune_learning_rate: Annotated[
+        float, Meta(gt=0, le=1, description="Peak of AdamW, pretrained encoder.")
+    ] = 2e-5
+    weight_decay: Annotated[float, Meta(ge=0, le=1, description="Of AdamW.")] = 0.01
     warmup: Annotated[Rate, Meta(description="Share of the steps over which the rate rises.")] = 0.05
     held_out: Annotated[
         Rate, Meta(description="The last share of exposures, for stopping and calibration.")
@@ -298,7 +312,9 @@ class TrainingConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     calibration: Annotated[
         Calibration, Meta(description="Curve fitted on the held-out part, as far as it is large.")
     ] = "platt"
-    threads: Annotated[int, Meta(ge=0, description="Torch threads; 0: as many as there are cores.")] = 0
+    threads: Annotated[
+        int, Meta(ge=0, le=65_536, description="Torch threads; 0: as many as there are cores to run on.")
+    ] = 0
 
 
 class Recipe(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

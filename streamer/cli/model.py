@@ -72,9 +72,9 @@ def recipe_of(
     metavar="NAME",
     help="Of texts: bag, lstm, cnn, bert (small, from scratch), or a Hugging Face folder or id.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Most passes over the exposures.")
-@click.option("--batch", type=click.IntRange(min=1), help="Exposures in a step.")
-@click.option("--seed", type=click.IntRange(min=0), help="Of initialisation and order.")
+@click.option("--epochs", type=click.IntRange(1, 65_536), help="Most passes over the exposures.")
+@click.option("--batch", type=click.IntRange(1, 65_536), help="Exposures in a step.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Of initialisation and order.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--resume", is_flag=True, help="Go on with a training into the same folder that was cut off.")
 @click.option(

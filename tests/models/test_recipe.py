@@ -30,12 +30,40 @@ def test_what_is_not_said_is_the_default(tmp_path: Path) -> None:
         ("[training]\nepochs = 0", "epochs"),
         ("[training]\nepochs = 'many'", "epochs"),
         ("[training", "recipe"),
+        ("[model.user]\ntype = 'attention'\nheads = 3", "heads = 3 does not divide tweet.dimensions = 64"),
+        ("[model.tweet]\nauthor_buckets = 1", "author_buckets"),
+        ("[model.text]\ntype = 'transformer'\nwidth = 100", "width"),
+        ("[training]\nseed = 4294967296", "seed"),
     ],
 )
 def test_what_is_wrong_is_named_in_one_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message) as caught:
         load(tmp_path, text)
     assert "\n" not in str(caught.value)
+
+
+def test_every_number_has_two_ends() -> None:
+    """So that none is infinite or not a number, which a bundle's JSON could not hold."""
+
+    def numbers(node: object) -> list[dict[str, Any]]:
+        if isinstance(node, list):
+            return [found for each in node for found in numbers(each)]
+        if not isinstance(node, dict):
+            return []
+        mine = [node] if node.get("type") in ("number", "integer") else []
+        return mine + [found for each in node.values() for found in numbers(each)]
+
+    found = numbers(msgspec.json.schema(Recipe))
+    assert len(found) > 40
+    low, high = {"minimum", "exclusiveMinimum"}, {"maximum", "exclusiveMaximum"}
+    assert [one for one in found if not (low & one.keys() and high & one.keys())] == []
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+@pytest.mark.parametrize("key", ["learning_rate", "weight_decay", "other_heads", "checkpoint_minutes"])
+def test_what_is_no_number_is_refused(tmp_path: Path, key: str, value: str) -> None:
+    with pytest.raises(RecipeError, match=key):
+        load(tmp_path, f"[training]\n{key} = {value}")
 
 
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:

@@ -119,3 +119,13 @@ def test_progress_says_how_far_how_fast_and_how_long() -> None:
         "5,000 rows, 2,500/s, done in 2 s, loss 0.25"
     )
     assert figures(Step("simulate", 10, None, "tweets", 5.0)) == "10 tweets, 2/s"
+
+
+@pytest.mark.parametrize("option", [("--seed", 2**32), ("--epochs", 65_537), ("--batch", 65_537)])
+def test_a_number_that_no_recipe_may_have_is_refused(
+    streamer: Command, world: Path, tmp_path: Path, option: tuple[str, int]
+) -> None:
+    ran = streamer("train", world, "--out", tmp_path / "bundle", *option)
+    assert ran.code == 2
+    assert option[0] in ran.stderr
+    assert not (tmp_path / "bundle").exists()
