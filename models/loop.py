@@ -217,7 +217,8 @@ class Loop:
         """
         model = self._model
         assert model is not None
-        count, each = self.processes.count, self.recipe.training.accumulate
+        count = self.processes.count
+        each = max(min(self.recipe.training.accumulate, len(rows) // count), 1)  # no part is empty
         parts = [self.dataset.exposures[np.sort(part)] for part in np.array_split(rows, count * each)]
         targets = [targets_of(part, self.heads, self.network.device()) for part in parts]
         totals = torch.stack([target.weights.sum(0) for target in targets]).sum(0)

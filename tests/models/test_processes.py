@@ -39,6 +39,13 @@ def test_a_batch_in_parts_is_the_batch(log: Path, alone: Path, tmp_path: Path) -
     assert losses(tmp_path) == pytest.approx(losses(alone), rel=CLOSE)
 
 
+def test_parts_are_no_more_than_the_exposures_of_a_batch(log: Path, tmp_path: Path) -> None:
+    small = {"batch": 16, "epochs": 1, "refit": 0, "dropout": 0.0}
+    for parts in (1, 1000):
+        train(log, tmp_path / str(parts), recipe(BAG, accumulate=parts, **small))
+    assert losses(tmp_path / "1000") == pytest.approx(losses(tmp_path / "1"), rel=CLOSE)
+
+
 def test_two_processes_learn_what_one_does_and_one_of_them_reports(
     log: Path, alone: Path, tmp_path: Path
 ) -> None:
