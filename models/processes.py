@@ -25,6 +25,11 @@ T = TypeVar("T")
 _PATIENCE: Final = timedelta(days=7)
 
 
+def cores() -> int:
+    """Cores that this process may run on: `taskset`, or a container's cpuset, may leave it some of them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Processes:
     """`count` processes, of which this one is number `index` and computes on `device`."""
 
@@ -49,7 +54,7 @@ class Processes:
 
     def threads(self, wanted: int) -> int:
         """Torch threads for each process, where `wanted` is 0: its share of the cores."""
-        return wanted or max((os.cpu_count() or 1) // self.count, 1)
+        return wanted or max(cores() // self.count, 1)
 
     @contextmanager
     def first_before_others(self) -> Iterator[None]:

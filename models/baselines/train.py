@@ -5,7 +5,6 @@ Knows nothing of terminals (see `models.progress`).
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -24,6 +23,7 @@ from models.dataset import UNKNOWN, Dataset, sampling_weights
 from models.events import HEADS
 from models.log import EventLog, LogError, open_exposures
 from models.metrics import Scores, scores
+from models.processes import cores
 from models.progress import Phase, Progress, silent
 from models.recipe import TrainingConfig
 from models.replay import replay
@@ -130,7 +130,7 @@ def _fit(
     training: TrainingConfig,
     progress: Progress,
 ) -> Learner:
-    threads = training.threads or os.cpu_count() or 1
+    threads = training.threads or cores()
     if kind == "logistic":
         return Logistic.fit(columns, labels, weights, train, tail, training.seed, threads, progress)
     return Trees.fit(kind, columns, labels, weights, train, tail, training.seed, threads, progress)

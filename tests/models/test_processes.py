@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from models.processes import Processes, cores
 from models.train import train
 from tests.models.test_resume import curve
 from tests.models.test_train import write_log
@@ -70,3 +72,16 @@ def test_bfloat16_learns_about_the_same(log: Path, alone: Path, tmp_path: Path) 
 
 def test_an_encoder_learns_in_bfloat16(log: Path, tmp_path: Path) -> None:
     train(log, tmp_path, recipe(dropout=0.0, precision="bfloat16", epochs=1))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no system call for it")
+def test_threads_are_as_many_as_the_cores_to_run_on() -> None:
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert cores() == 1
+        assert Processes("cpu").threads(0) == 1
+        assert Processes("cpu").threads(3) == 3
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert cores() == len(allowed)
