@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Final, TypeVar
@@ -11,13 +12,32 @@ from torch import Tensor
 
 Tag = TypeVar("Tag")
 
+_NAMES: Final = re.compile(r"cpu|cuda(:(?P<gpu>0|[1-9][0-9]{0,2}))?")
 #: Results under way at a time: of packs of 65,536 tokens through a BERT-base, a third of a second's.
 _AHEAD: Final = 16
 
 
+class DeviceError(Exception):
+    """There is no such device here; the message is one line that says why."""
+
+
 def pick_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+    """`auto` is the GPU where there is one. Raises DeviceError where `name` is none to compute on here."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return torch.device("cuda" if gpus else "cpu")
+    found = _NAMES.fullmatch(name)
+    if found is None:
+        raise DeviceError(f"no device is called {name!r}; choose auto, cpu, cuda or cuda:N")
+    if name == "cpu":
+        return torch.device(name)
+    if not gpus:
+        raise DeviceError(
+            f"device {name}: torch sees no GPU; choose auto or cpu, or install a CUDA build of torch"
+        )
+    if int(found["gpu"] or 0) >= gpus:
+        raise DeviceError(f"device {name}: torch sees {gpus} GPUs; count from cuda:0")
+    return torch.device(name)
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

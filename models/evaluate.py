@@ -65,7 +65,8 @@ def evaluate(
     """Judge `bundle` on `exposures` (default: the log's `exposures_valid`), and others beside it.
 
     Exposures to a tweet that one of them can't read are left out, for all to be judged on the same. `report`
-    is a folder for a page of plots and tables. Raises `BundleError`, `BaselineError`, `LogError`.
+    is a folder for a page of plots and tables. Raises `BundleError`, `BaselineError`, `LogError`,
+    `DeviceError`.
     """
     names = _names([bundle, *compare])
     models = [load_model(path, device) for path in (bundle, *compare)]

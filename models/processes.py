@@ -34,6 +34,8 @@ class Processes:
     """`count` processes, of which this one is number `index` and computes on `device`."""
 
     def __init__(self, device: str = "auto") -> None:
+        """Raises DeviceError."""
+        alone = pick_device(device)
         self._accelerator = Accelerator(
             cpu=device == "cpu" or not torch.cuda.is_available(),
             kwargs_handlers=[
@@ -46,7 +48,7 @@ class Processes:
         self.index: int = self._accelerator.process_index
         self.first = self.index == 0
         #: Alone it is the caller's choice (`cuda:1`); otherwise a GPU for each process.
-        self.device: torch.device = self._accelerator.device if self.count > 1 else pick_device(device)
+        self.device: torch.device = self._accelerator.device if self.count > 1 else alone
 
     def seed(self, seed: int) -> None:
         """Let each process draw its own random numbers, the same every time."""

@@ -60,7 +60,7 @@ class ServingModel:
     @classmethod
     def load(cls, bundle: Path, device: str = "auto", numerics: Numerics = "auto") -> ServingModel:
         """Read a bundle. `device` is "cpu", "cuda", "cuda:1", or "auto", `numerics` as in
-        `models.text.numerics`. Raises BundleError.
+        `models.text.numerics`. Raises BundleError and DeviceError.
         """
         return cls(Bundle.from_pretrained(bundle), device, numerics)
 

@@ -75,7 +75,8 @@ def train(
     TensorBoard (default: `out`/logs). With `resume`, a training that was cut off goes on where its last
     checkpoint is. Under `torchrun` or `accelerate launch` every process calls this with the same arguments;
     the first one writes. Raises `LogError` where the log can't be used, `RecipeError` where the recipe can't,
-    `CheckpointError` where there is nothing to go on with or `out` is taken.
+    `CheckpointError` where there is nothing to go on with or `out` is taken, `DeviceError` where there is no
+    such device.
     """
     start = time.monotonic()
     recipe = recipe or Recipe()

@@ -124,19 +124,16 @@ def device(settings: Settings) -> Iterator[Finding]:
     """Where the model would run."""
     import torch
 
-    wanted = settings.device
-    cuda = torch.cuda.is_available()
-    if wanted.startswith("cuda") and not cuda:
-        yield Finding(
-            "device",
-            "broken",
-            f"device is {wanted} but torch sees no GPU",
-            "install a CUDA build of torch, or set device=cpu",
-        )
+    from models.devices import DeviceError, pick_device
+
+    try:
+        found = pick_device(settings.device)
+    except DeviceError as error:
+        detail, _, mend = str(error).partition("; ")
+        yield Finding("device", "broken", detail, mend)
         return
-    if cuda and wanted != "cpu":
-        name = torch.cuda.get_device_name(None if wanted == "auto" else wanted)
-        yield Finding("device", "ok", f"{name}, torch {torch.__version__}")
+    if found.type == "cuda":
+        yield Finding("device", "ok", f"{torch.cuda.get_device_name(found)}, torch {torch.__version__}")
         return
     threads = torch.get_num_threads()
     yield Finding("device", "ok", f"CPU, {threads} threads, torch {torch.__version__}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from models.bundle import BundleError
+from models.devices import DeviceError
 from models.serving import ServingModel
 from models.state.stores import Stores
 from models.text.numerics import Numerics
@@ -108,7 +109,7 @@ def load_model(bundle: Path | None, device: str, numerics: Numerics = "auto") ->
             started = time.monotonic()
             try:
                 model = ServingModel.load(bundle, device, numerics)
-            except BundleError as error:
+            except (BundleError, DeviceError) as error:
                 raise StreamerError(str(error)) from error
             if "retweet" not in model.heads:
                 raise StreamerError(f"the bundle {bundle} has no head for retweets: train one that does")

@@ -116,4 +116,11 @@ def test_a_gpu_that_is_not_there_is_broken(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     [finding] = checks.device(Settings.load(device="cuda"))
     assert finding.status == "broken"
-    assert "device=cpu" in finding.mend
+    assert "choose auto or cpu" in finding.mend
+
+
+def test_a_device_that_is_not_there_is_broken() -> None:
+    (found,) = checks.device(Settings.load(device="foo"))
+    assert found == checks.Finding(
+        "device", "broken", "no device is called 'foo'", "choose auto, cpu, cuda or cuda:N"
+    )
