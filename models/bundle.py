@@ -23,7 +23,7 @@ from tokenizers import Tokenizer
 
 from models.calibration import Curve
 from models.features import PAIR_FEATURES, PROFILE_FEATURES, TWEET_FEATURES
-from models.manifest import BundleError, Seal, pretty, read_json, seal, unseal
+from models.manifest import BundleError, Seal, expect_room, pretty, read_json, seal, unseal
 from models.network import Network
 from models.recipe import ModelConfig, Recipe
 from models.state.user import HISTORY
@@ -31,7 +31,7 @@ from models.text.tokens import Tokens, read_vocabulary
 
 __all__ = ["Bundle", "BundleConfig", "BundleError"]
 
-_KIND: Final = ("retweet-streamer-bundle", 6)
+KIND: Final = ("retweet-streamer-bundle", 6)
 _REQUIRED: Final = ("config.json", "model.safetensors", "tokenizer.json", "calibration.json")
 _OPTIONAL: Final = ("source_vocabulary.txt",)
 
@@ -39,8 +39,8 @@ _OPTIONAL: Final = ("source_vocabulary.txt",)
 class BundleConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """config.json. `architecture` is the Hugging Face config of a transformer, else empty."""
 
-    format: str = _KIND[0]
-    version: int = _KIND[1]
+    format: str = KIND[0]
+    version: int = KIND[1]
     heads: list[str]
     recipe: Recipe
     architecture: dict[str, Any] = {}
@@ -67,7 +67,11 @@ class Bundle:
     fingerprint: str = ""
 
     def save_pretrained(self, path: Path, card: str = "") -> str:
-        """Write the folder, anew or over an older bundle. Returns the fingerprint."""
+        """Write the folder, anew or over an older bundle. Returns the fingerprint.
+
+        Raises BundleError where it holds something else.
+        """
+        expect_room(path, KIND)
         unseal(path)
         (path / "config.json").write_bytes(pretty(self.config))
         weights = {
@@ -90,7 +94,7 @@ class Bundle:
     def from_pretrained(cls, path: Path) -> Self:
         """Read a folder, every byte checked against the manifest. Raises BundleError."""
         found = Seal.read(path)
-        found.expect(_KIND, _REQUIRED, _OPTIONAL)
+        found.expect(KIND, _REQUIRED, _OPTIONAL)
         config = read_json(path, "config.json", BundleConfig)
         _check_features(path, config)
         calibration = read_json(path, "calibration.json", dict[str, Curve])

@@ -77,6 +77,20 @@ def seal(path: Path, names: Collection[str]) -> str:
     return _fingerprint(manifest)
 
 
+def expect_room(path: Path, kind: tuple[str, int]) -> None:
+    """Raises BundleError where the folder holds something of another format, whose files would be lost or lie
+    beside those to be written.
+    """
+    try:
+        found = read_json(path, "config.json", dict[str, Any]).get("format", kind[0])
+    except BundleError:  # there is nothing, or nothing that could be used
+        return
+    if found != kind[0]:
+        raise BundleError(
+            f"{path} holds a {found}, and no {kind[0]} goes into that folder: choose another, or remove it"
+        )
+
+
 def unseal(path: Path) -> None:
     """Before files are written anew: a save that is cut off leaves no valid bundle."""
     path.mkdir(parents=True, exist_ok=True)

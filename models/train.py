@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.batches import targets_of
-from models.bundle import Bundle, BundleConfig
+from models.bundle import KIND, Bundle, BundleConfig
 from models.calibrate import at_level, fit_curve
 from models.calibration import Curve
 from models.card import model_card
@@ -23,6 +23,7 @@ from models.curves import Curves
 from models.dataset import Dataset
 from models.log import EventLog, LogError, Table, choose_exposures, open_exposures
 from models.loop import Loop
+from models.manifest import expect_room
 from models.metrics import Scores, scores
 from models.network import Network
 from models.processes import Processes
@@ -75,11 +76,12 @@ def train(
     TensorBoard (default: `out`/logs). With `resume`, a training that was cut off goes on where its last
     checkpoint is. Under `torchrun` or `accelerate launch` every process calls this with the same arguments;
     the first one writes. Raises `LogError` where the log can't be used, `RecipeError` where the recipe can't,
-    `CheckpointError` where there is nothing to go on with or `out` is taken, `DeviceError` where there is no
-    such device.
+    `CheckpointError` where there is nothing to go on with or `out` is taken, `BundleError` where it
+    holds a baseline, `DeviceError` where there is no such device.
     """
     start = time.monotonic()
     recipe = recipe or Recipe()
+    expect_room(out, KIND)
     processes = Processes(device)
     torch.set_num_threads(processes.threads(recipe.training.threads))
     progress = progress if processes.first else silent

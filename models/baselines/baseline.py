@@ -27,7 +27,7 @@ from models.baselines.texts import TextSpace
 from models.calibration import Curve
 from models.dataset import Dataset
 from models.events import Tweet
-from models.manifest import BASELINE, BundleError, Seal, pretty, read_json, seal, unseal
+from models.manifest import BASELINE, BundleError, Seal, expect_room, pretty, read_json, seal, unseal
 from models.progress import Progress, silent
 
 _SHARED: Final = ("config.json", "words.json", "arrays.safetensors")
@@ -68,7 +68,11 @@ class Baseline:
         return self.curve.probabilities(self.learner.logits(columns))[:, None]
 
     def save(self, path: Path) -> str:
-        """Write the folder, anew or over an older one. Returns the fingerprint."""
+        """Write the folder, anew or over an older one. Returns the fingerprint.
+
+        Raises BundleError where it holds something else.
+        """
+        expect_room(path, BASELINE)
         unseal(path)
         config = BaselineConfig(kind=self.kind, curve=self.curve, base=self.encodings.base)
         (path / "config.json").write_bytes(pretty(config))

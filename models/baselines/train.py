@@ -22,6 +22,7 @@ from models.calibration import Curve
 from models.dataset import UNKNOWN, Dataset, sampling_weights
 from models.events import HEADS
 from models.log import EventLog, LogError, open_exposures
+from models.manifest import BASELINE, expect_room
 from models.metrics import Scores, scores
 from models.processes import cores
 from models.progress import Phase, Progress, silent
@@ -46,9 +47,10 @@ def train_baseline(
 
     Of `training` it takes the seed, the held-out share, the calibration and the threads. `epochs` of the
     result are trees, or iterations. Raises `LogError` where the log can't be used, `BaselineError` where
-    LightGBM is not there.
+    LightGBM is not there, `BundleError` where `out` holds a network's bundle.
     """
     start = time.monotonic()
+    expect_room(out, BASELINE)
     training = training or TrainingConfig()
     events = EventLog(log)
     table = open_exposures(exposures) if exposures else training_exposures(events)

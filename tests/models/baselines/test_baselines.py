@@ -21,7 +21,9 @@ from models.log import EventLog, LogError
 from models.manifest import seal
 from models.recipe import TrainingConfig
 from models.replay import replay
+from models.train import train
 from tests.models.test_train import write_log
+from tests.models.tiny import tiny_bundle
 
 ONE_THREAD = TrainingConfig(threads=1)
 
@@ -70,6 +72,31 @@ def test_a_worker_refuses_it(boosted: Baseline, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="a baseline, which only `streamer evaluate` can use") as caught:
         Bundle.from_pretrained(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_baseline_and_a_network_do_not_share_a_folder(
+    log: Path, boosted: Baseline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boosted.save(tmp_path / "baseline")
+    tiny_bundle(tmp_path / "network")
+
+    def contents() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    before = contents()
+    monkeypatch.setattr("models.train.replayed", None)  # long before any work
+    monkeypatch.setattr("models.baselines.train.replay", None)
+    with pytest.raises(BundleError, match=r"holds a retweet-streamer-baseline, and no .* choose another"):
+        train(log, tmp_path / "baseline")
+    with pytest.raises(BundleError, match=r"holds a retweet-streamer-baseline"):
+        tiny_bundle(tmp_path / "baseline")
+    with pytest.raises(BundleError, match=r"holds a retweet-streamer-bundle, and no .* choose another"):
+        train_baseline(log, tmp_path / "network", "boosted", training=ONE_THREAD)
+    with pytest.raises(BundleError, match=r"holds a retweet-streamer-bundle"):
+        boosted.save(tmp_path / "network")
+    assert contents() == before
+    boosted.save(tmp_path / "baseline")
+    tiny_bundle(tmp_path / "network", seed=1)
 
 
 @pytest.mark.parametrize("name", ["config.json", "words.json", "arrays.safetensors", "trees.txt"])
