@@ -36,3 +36,20 @@ def without_cluster(url: str) -> tuple[str, bool]:
     options = [option for option in query.split("&") if option]
     rest = [option for option in options if option.lower() != "cluster=true"]
     return base + ("?" + "&".join(rest) if rest else ""), len(rest) < len(options)
+
+
+def unusable_options(url: str) -> list[str]:
+    """Names of options that redis-py does not have, or not with these values. Does not touch the network."""
+    base, _, query = url.partition("?")
+    options = [option for option in query.split("&") if option]
+    return [option.partition("=")[0] for option in options if not _usable(f"{base}?{option}")]
+
+
+def _usable(url: str) -> bool:
+    import redis
+
+    try:
+        redis.Redis.from_url(url).connection_pool.make_connection()  # which does not connect
+    except (TypeError, ValueError, redis.RedisError):
+        return False
+    return True

@@ -226,10 +226,16 @@ class RedisSettings(Group):
     def redis_config(self) -> dict[str, Any]:
         """Keyword arguments of `redis.Redis.from_url` and `redis.RedisCluster.from_url`, `url` among them.
 
-        Raises `SettingsError` when the password file cannot be read.
+        Raises `SettingsError` when the password file cannot be read, or an option of `url` cannot be used.
         """
+        url = redis_url.without_cluster(self.url)[0]
+        if wrong := redis_url.unusable_options(url):
+            raise SettingsError(
+                f"redis.url: redis-py has no option {', '.join(wrong)}, or not with this value: correct or "
+                "remove it"
+            )
         config: dict[str, Any] = {
-            "url": redis_url.without_cluster(self.url)[0],
+            "url": url,
             "socket_timeout": self.timeout_s,
             "socket_connect_timeout": self.timeout_s,
         }

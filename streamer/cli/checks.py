@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from streamer.partition_counts import MEND, uneven
-from streamer.settings import Settings
+from streamer.settings import Settings, SettingsError
 
 Status = Literal["ok", "warning", "broken"]
 
@@ -61,9 +61,12 @@ def redis(settings: Settings) -> Iterator[Finding]:
 
     where = settings.redis.address
     try:
-        client: Any = (RedisCluster if settings.redis.cluster else Redis).from_url(
-            **settings.redis.redis_config() | {"retry": Retry(NoBackoff(), 0)}
-        )
+        config = settings.redis.redis_config() | {"retry": Retry(NoBackoff(), 0)}
+    except SettingsError as error:
+        yield Finding("redis", "broken", str(error), "see redis in ops/streamer.toml")
+        return
+    try:
+        client: Any = (RedisCluster if settings.redis.cluster else Redis).from_url(**config)
         with closing(client):
             answer = client.info()
             # A cluster answers for each node.

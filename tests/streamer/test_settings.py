@@ -195,3 +195,32 @@ def test_the_example_names_every_setting_and_means_the_defaults(tmp_path: Path) 
     }
     assert named == {name for name, _ in every_field(Settings)}
     assert Settings.load(EXAMPLE) == Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        ("pasword=hush", "pasword"),
+        ("db=hush", "db"),
+        ("protocol=9", "protocol"),
+        ("client_name=x&cluster=true&passwort=hush&socket_timeout=hush", "passwort, socket_timeout"),
+    ],
+)
+def test_an_option_that_redis_has_not_is_named_without_its_value(options: str, wrong: str) -> None:
+    with pytest.raises(SettingsError, match=f"^redis.url: redis-py has no option {wrong}, or") as caught:
+        RedisSettings(url=f"redis://h:1/0?{options}").redis_config()
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "\n" not in str(caught.value)
+    assert "hush" not in shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h",
+        "unix:///run/redis.sock?db=2",
+        "rediss://h/0?ssl_cert_reqs=none&client_name=x&max_connections=9",
+    ],
+)
+def test_options_that_redis_has_are_passed_on(url: str) -> None:
+    assert RedisSettings(url=url).redis_config()["url"] == url

@@ -124,3 +124,11 @@ def test_a_device_that_is_not_there_is_broken() -> None:
     assert found == checks.Finding(
         "device", "broken", "no device is called 'foo'", "choose auto, cpu, cuda or cuda:N"
     )
+
+
+@pytest.mark.parametrize("cluster", ["", "&cluster=true"])
+def test_an_option_of_the_url_that_redis_has_not_is_broken(cluster: str) -> None:
+    (found,) = checks.redis(Settings.load(redis={"url": f"redis://127.0.0.1:1/0?pasword=hush{cluster}"}))
+    assert found.status == "broken"
+    assert "pasword" in found.detail
+    assert "hush" not in repr(found)
