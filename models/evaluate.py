@@ -21,6 +21,7 @@ from models.events import HEADS, Tweet
 from models.figures import Compared, Metrics, SegmentFigures
 from models.histories import depth
 from models.log import EventLog, LogError, Table, choose_exposures, open_exposures
+from models.losses import losses_of
 from models.manifest import BASELINE, Seal
 from models.metrics import decisions, scores
 from models.progress import Phase, Progress, silent
@@ -79,9 +80,8 @@ def evaluate(
     with tempfile.TemporaryDirectory(prefix="evaluate-") as folder:
         dataset = replay(events, table, Path(folder), progress, check)
         if not len(dataset.exposures):
-            skipped: dict[str, int] = dataset.info["skipped"]
-            why = f": {max(skipped, key=skipped.__getitem__)}" if skipped else ""
-            raise LogError(f"{table.path}: none of its {table.rows} exposures can be judged with {log}{why}")
+            lost = losses_of(dataset).largest()
+            raise LogError(f"{table.path}: none of its {table.rows} exposures can be judged with {log}{lost}")
         p = [model.probabilities(dataset, progress) for model in models]
         metrics = metrics_of(models[0], dataset, p[0], list(zip(names[1:], models[1:], p[1:], strict=True)))
         if report is not None:
@@ -231,6 +231,7 @@ def metrics_of(
                 difference=intervals(draws - drawn),
             )
         )
+    losses = losses_of(dataset)
     return Metrics(
         retweet=heads["retweet"],
         intervals=intervals(draws),
@@ -238,7 +239,9 @@ def metrics_of(
         heads=heads,
         segments=list(_segments(model.heads, dataset, p)),
         compared=compared,
-        skipped=dataset.info["skipped"],
+        skipped=losses.skipped,
+        rejected=losses.rejected,
+        warnings=losses.warnings(),
         model=model.fingerprint,
         baseline=isinstance(model, Baseline),
     )

@@ -34,7 +34,8 @@ class Metrics(msgspec.Struct, kw_only=True):
     """`retweet` is what counts, `intervals` its 95 % intervals; `heads` has every action with labels.
 
     `decisions` are those of a retweet at a probability of 0.5. `skipped` counts exposures that could not be
-    judged, by reason. A `baseline` can't be served.
+    judged, by reason, `rejected` rows of the log's other tables; `warnings` say it for people. A `baseline`
+    can't be served.
     """
 
     retweet: Scores
@@ -44,6 +45,8 @@ class Metrics(msgspec.Struct, kw_only=True):
     segments: list[SegmentFigures]
     compared: list[Compared]
     skipped: dict[str, int]
+    rejected: dict[str, dict[str, int]] = {}
+    warnings: list[str] = []
     model: str
     baseline: bool = False
 
@@ -75,6 +78,8 @@ class Metrics(msgspec.Struct, kw_only=True):
                 for other in self.compared
             ],
             "skipped": self.skipped,
+            "rejected": self.rejected,
+            "warnings": self.warnings,
             "model": self.model,
             "baseline": self.baseline,
         }

@@ -70,7 +70,7 @@ def _any(_tweet: Tweet) -> None:
 def replay(
     log: EventLog, exposures: Table, out: Path, progress: Progress = silent, check: Check = _any
 ) -> Dataset:
-    """Write the dataset of `exposures` into folder `out`; `info["skipped"]` counts the unusable ones.
+    """Write the dataset of `exposures` into folder `out`; its `info` says what was lost: `models.losses`.
 
     A tweet for which `check` has a reason never happened, as in the stream, where it is a dead letter.
     """
@@ -99,7 +99,14 @@ def replay(
             if not done % 1024:
                 phase.to(min(done, total))
         state.flush()
-        writer.finish({"skipped": dict(state.skipped + exposures.rejected), "rejected": _plain(log.rejected)})
+        writer.finish(
+            {
+                "rows": {name: table.rows for name, table in (*log.tables.items(), ("exposures", exposures))},
+                "skipped": dict(state.skipped + exposures.rejected),
+                "rejected": _plain(log.rejected),
+                "unmatched": state.unmatched,
+            }
+        )
     phase.to(total)
     return Dataset(out)
 
@@ -132,6 +139,8 @@ class _Replay:
         self._unreadable: set[int] = set()
         self._reason = ""
         self.skipped: Counter[str] = Counter()
+        #: Engagements with no tweet before them.
+        self.unmatched = 0
 
     def happen(self, event: User | Follow | Tweet | Engagement) -> None:
         match event:
@@ -148,6 +157,7 @@ class _Replay:
     def _engage(self, event: Engagement) -> None:
         (record,) = self._stores.tweets.get_many([id_key(event.tweet_id)])
         self._engagements.append(event)
+        self.unmatched += record is None
         if record is None or len(self._engagements) >= _CHUNK:
             self._apply()  # lest the tweet be there by the time the batch is applied; and for memory
         else:

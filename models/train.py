@@ -23,6 +23,7 @@ from models.curves import Curves
 from models.dataset import Dataset
 from models.log import EventLog, LogError, Table, choose_exposures, open_exposures
 from models.loop import Loop
+from models.losses import losses_of
 from models.manifest import expect_room
 from models.metrics import Scores, scores
 from models.network import Network
@@ -53,7 +54,11 @@ class TrainResult:
     epochs: int
     seconds: float
     held_out: dict[str, Scores]
+    #: Exposures that could not be used by reason, rows of the log's tables by table and reason.
     skipped: dict[str, int]
+    rejected: dict[str, dict[str, int]]
+    #: What people should know of the log: see `models.losses`.
+    warnings: list[str]
     #: Whether this process is the one that reports, of those that trained together.
     first: bool = True
 
@@ -103,6 +108,7 @@ def train(
         bundle.metrics = {"held_out": {head: figures.plain() for head, figures in held_out.items()}}
         if processes.first:
             bundle.save_pretrained(out, model_card(bundle.config, bundle.metrics))
+        losses = losses_of(dataset)
     return TrainResult(
         bundle=out,
         fingerprint=bundle.fingerprint,
@@ -110,7 +116,9 @@ def train(
         epochs=epochs,
         seconds=time.monotonic() - start,
         held_out=held_out,
-        skipped=dataset.info["skipped"],
+        skipped=losses.skipped,
+        rejected=losses.rejected,
+        warnings=losses.warnings(),
         first=processes.first,
     )
 
@@ -145,7 +153,7 @@ def fit(
     if "retweet" not in heads:
         raise LogError(
             f"{n - int(n * training.held_out)} exposures to train on, but not both retweeted and not "
-            "retweeted ones among them: nothing can be learned"
+            f"retweeted ones among them: nothing can be learned{losses_of(dataset).largest()}"
         )
     # To learn by exposures that taught the tastes themselves is to learn by the answers: on a real log
     # boosted trees lost two points of RCE to that, and won one where tastes were older.

@@ -22,6 +22,7 @@ from models.calibration import Curve
 from models.dataset import UNKNOWN, Dataset, sampling_weights
 from models.events import HEADS
 from models.log import EventLog, LogError, open_exposures
+from models.losses import losses_of
 from models.manifest import BASELINE, expect_room
 from models.metrics import Scores, scores
 from models.processes import cores
@@ -58,10 +59,19 @@ def train_baseline(
     with tempfile.TemporaryDirectory(prefix=".training-", dir=out) as folder:
         dataset = replay(events, table, Path(folder), progress)
         baseline, held_out = fit_baseline(dataset, kind, training, progress)
-        skipped = dataset.info["skipped"]
+        losses = losses_of(dataset)
     fingerprint = baseline.save(out)
-    seconds = time.monotonic() - start
-    return TrainResult(out, fingerprint, baseline.heads, baseline.learner.steps, seconds, held_out, skipped)
+    return TrainResult(
+        bundle=out,
+        fingerprint=fingerprint,
+        heads=baseline.heads,
+        epochs=baseline.learner.steps,
+        seconds=time.monotonic() - start,
+        held_out=held_out,
+        skipped=losses.skipped,
+        rejected=losses.rejected,
+        warnings=losses.warnings(),
+    )
 
 
 def fit_baseline(
@@ -79,7 +89,7 @@ def fit_baseline(
     if "retweet" not in dataset.heads(train):
         raise LogError(
             f"{train.stop} exposures to train on, but not both retweeted and not retweeted ones among them: "
-            "nothing can be learned"
+            f"nothing can be learned{losses_of(dataset).largest()}"
         )
     columns, space, encodings = learnt_columns(dataset, labels, weights, training.seed, progress)
     learner = _fit(kind, columns, labels, weights, train, tail, training, progress)

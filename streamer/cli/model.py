@@ -147,10 +147,12 @@ def train(
             "seconds": round(result.seconds, 1),
             "held_out": held_out,
             "skipped": result.skipped,
+            "rejected": result.rejected,
+            "warnings": result.warnings,
         }
     )
-    for reason, count in result.skipped.items():
-        out.warn(f"{count:,} exposures left out: {reason}")
+    for line in result.warnings:
+        out.warn(line)
     out.say(
         f"[green]trained[/] {escape(str(folder))} ({result.fingerprint}) in {duration(result.seconds)}, "
         f"best after {result.epochs} {_STEPS.get(kind, 'epochs')}"
@@ -209,8 +211,8 @@ def evaluate(
 
     with out.progress() as show:
         metrics = judge(bundle, log, exposures, report, show, device, compare=compare)
-    for reason, count in metrics.skipped.items():
-        out.warn(f"{count:,} exposures left out: {reason}")
+    for line in metrics.warnings:
+        out.warn(line)
     out.json(metrics.plain())
     rows = dict(metrics.heads)
     rows |= {f"{each.group} {each.name.partition(':')[0]}": each.scores for each in metrics.segments}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -65,6 +67,19 @@ def test_a_bundle_is_trained_and_judged(streamer: Command, world: Path, tmp_path
     assert (tmp_path / "report" / "report.html").is_file()
     table = streamer("evaluate", tmp_path / "bundle", world)
     assert f"{judged['auc']:.4f}" in table.stdout
+
+
+def test_rows_that_a_log_loses_are_said(streamer: Command, world: Path, tmp_path: Path) -> None:
+    log = copytree(world, tmp_path / "log")
+    pq.write_table(pa.table({"user_id": ["a", "b"], "followers": [-1, 3]}), log / "users.parquet")
+    tiny_bundle(tmp_path / "bundle")
+    why = "Expected `int` >= 0 - at `$.followers`"
+    judged = streamer("evaluate", tmp_path / "bundle", log, "--json")
+    assert judged.object["rejected"] == {"users": {why: 1}}
+    assert f"users: 1 of 2 rows left out: {why}" in judged.stderr
+    trained = streamer("train", log, "--out", tmp_path / "peer", "--model", "logistic", "--json")
+    assert trained.object["rejected"] == {"users": {why: 1}}
+    assert f"users: 1 of 2 rows left out: {why}" in trained.stderr
 
 
 def test_a_wrong_recipe_is_one_line(streamer: Command, world: Path, tmp_path: Path) -> None:
