@@ -18,7 +18,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.log_columns import Event, Exposure, LogError, schema_of, to_batch, to_structs
+from models.log_columns import Event, Exposure, LogError, schema_of, to_batch, to_rows
+from models.log_rows import WordlessTweet, to_structs
 from models.log_tables import BATCH_ROWS, KINDS, Kind, Table, open_table
 
 __all__ = ["BATCH_ROWS", "Event", "EventLog", "Exposure", "LogError", "LogWriter", "Table", "open_exposures"]
@@ -69,15 +70,18 @@ class EventLog:
         end_ms: int | None = None,
         *,
         tables: Collection[str] = tuple(_EVENT_KINDS),
+        wordless: bool = False,
     ) -> Iterator[tuple[int, Event]]:
         """Yield (time in ms, event) of all `tables` merged by time, start <= time < end.
 
         At the same millisecond users come first, then follows, tweets, engagements; within a table the order
         of the file holds. Profiles without `updated_at`, and follows at 0, come before everything else.
-        Invalid rows are skipped and counted in `rejected`.
+        Invalid rows are skipped and counted in `rejected`. Tweets without text are invalid, as in the
+        stream, unless `wordless` ones are asked for.
         """
+        structs = {"tweets": WordlessTweet} if wordless else {}
         streams = [
-            _ranked(rank, self.tables[name].events(start_ms, end_ms))
+            _ranked(rank, self.tables[name].events(start_ms, end_ms, structs.get(name)))
             for rank, name in enumerate(_EVENT_KINDS)
             if name in self.tables and name in tables
         ]
@@ -233,7 +237,7 @@ class _JsonlSink:
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
         rejected: Counter[str] = Counter()
-        rows = to_structs(batch, self._struct, rejected)
+        rows = to_structs(to_rows(batch), self._struct, rejected)
         if rejected:
             raise LogError(f"{self.target}: a row breaks the contract: {rejected.most_common(1)[0][0]}")
         self.write(rows)

@@ -1,4 +1,4 @@
-"""Columns of an event log: Arrow schemas derived from the contracts, and rows to structs and back.
+"""Columns of an event log: Arrow schemas derived from the contracts, and their rows.
 
 Knows nothing of files, folders or time order (`models.log` does), nor of what the events mean.
 """
@@ -120,33 +120,21 @@ def _within(column: pa.Array, low: int, high: int) -> pa.Array:
     return pc.and_(pc.greater_equal(column, low), pc.less_equal(column, high))
 
 
-def to_structs(batch: pa.RecordBatch, struct: type[msgspec.Struct], rejected: Counter[str]) -> list[Any]:
-    """Convert and validate rows: one struct a row, None where invalid (its reason counted in `rejected`)."""
+def to_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Rows as dicts, without what Parquet stores as null, so that the contract's defaults apply."""
     batch = batch.select(
         [f.name for f, c in zip(batch.schema, batch.columns, strict=True) if c.null_count < len(c)]
     )
-    rows = batch.to_pylist()
+    rows: list[dict[str, Any]] = batch.to_pylist()
     if any(column.null_count or pa.types.is_struct(column.type) for column in batch.columns):
         rows = [_without_nulls(row) for row in rows]
-    try:
-        return list(msgspec.convert(rows, list[struct]))  # type: ignore[valid-type]
-    except msgspec.ValidationError:
-        return [_to_struct(row, struct, rejected) for row in rows]
+    return rows
 
 
 def _without_nulls(value: Any) -> Any:
-    """Leave out what Parquet stores as null, so that the contract's default applies."""
     if isinstance(value, dict):
         return {k: _without_nulls(v) for k, v in value.items() if v is not None}
     return value
-
-
-def _to_struct(row: Any, struct: type[msgspec.Struct], rejected: Counter[str]) -> Any:
-    try:
-        return msgspec.convert(row, struct)
-    except msgspec.ValidationError as error:
-        rejected[str(error)] += 1
-        return None
 
 
 def to_batch(rows: Sequence[msgspec.Struct], schema: pa.Schema) -> pa.RecordBatch:

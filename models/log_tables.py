@@ -9,12 +9,13 @@ Knows nothing of folders, nor of how tables belong together (`models.log` does).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 import numpy as np
@@ -24,7 +25,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.events import HEADS, Engagement, Follow, TimeMs, Tweet, User
-from models.log_columns import Exposure, LogError, conform, drop_invalid, schema_of, to_batch, to_structs
+from models.log_columns import Exposure, LogError, conform, drop_invalid, schema_of, to_batch, to_rows
+from models.log_rows import meant, to_structs
 
 #: Rows of a record batch by default: large enough for Arrow, small enough for memory.
 BATCH_ROWS = 65_536
@@ -89,10 +91,18 @@ class Table(ABC):
         self.rejected.clear()
         return self._batches(start_ms, end_ms, rows)
 
-    def events(self, start_ms: int | None = None, end_ms: int | None = None) -> Iterator[tuple[int, Any]]:
-        """Yield (time, valid struct) in time order, start <= time < end; count the others in `rejected`."""
+    def events(
+        self,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        struct: type[msgspec.Struct] | None = None,
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield (time, valid struct) in time order, start <= time < end; count the others in `rejected`.
+
+        `struct` is the contract unless it is the kind's own.
+        """
         self.rejected.clear()
-        return self._events(start_ms, end_ms)
+        return self._events(start_ms, end_ms, struct or self.kind.struct)
 
     @abstractmethod
     def _describe(self) -> tuple[int, tuple[str, ...]]:
@@ -102,7 +112,9 @@ class Table(ABC):
     def _batches(self, start: int | None, end: int | None, rows: int) -> Iterator[pa.RecordBatch]: ...
 
     @abstractmethod
-    def _events(self, start: int | None, end: int | None) -> Iterator[tuple[int, Any]]: ...
+    def _events(
+        self, start: int | None, end: int | None, struct: type[msgspec.Struct]
+    ) -> Iterator[tuple[int, Any]]: ...
 
 
 class _ParquetTable(Table):
@@ -173,10 +185,12 @@ class _ParquetTable(Table):
             return True
         return (start is None or stats.max >= start) and (end is None or stats.min < end)
 
-    def _events(self, start: int | None, end: int | None) -> Iterator[tuple[int, Any]]:
+    def _events(
+        self, start: int | None, end: int | None, struct: type[msgspec.Struct]
+    ) -> Iterator[tuple[int, Any]]:
         for batch in self._batches(start, end, _STRUCT_ROWS):
             times = pc.fill_null(batch.column(self.kind.time), 0).to_pylist()
-            for at, event in zip(times, to_structs(batch, self.kind.struct, self.rejected), strict=True):
+            for at, event in zip(times, to_structs(to_rows(batch), struct, self.rejected), strict=True):
                 if event is not None:
                     yield at, event
 
@@ -184,18 +198,18 @@ class _ParquetTable(Table):
 class _JsonlTable(Table):
     def _describe(self) -> tuple[int, tuple[str, ...]]:
         """Read the file once: count lines, learn the fields, and note where lines are out of time order."""
-        clock = msgspec.defstruct("Clock", [(self.kind.time, TimeMs, 0)])
-        decode_time = msgspec.json.Decoder(clock).decode
+        self._clock = msgspec.json.Decoder(msgspec.defstruct("Clock", [(self.kind.time, TimeMs, 0)]))
         seen: dict[str, None] = {}
         times, offsets = [], []
-        offset = last = 0
+        last = 0
         try:
-            with self.path.open("rb") as file:
+            with self._open() as file:
+                offset = file.tell()
                 for line in file:
                     if line.strip():
                         # A line that can't be read keeps its place: the pass that yields events counts it.
                         with suppress(msgspec.DecodeError, UnicodeDecodeError):
-                            last = getattr(decode_time(line), self.kind.time)
+                            last = getattr(_read(line, self._clock), self.kind.time)
                         times.append(last)
                         offsets.append(offset)
                         if len(times) <= _PEEK_LINES:
@@ -210,8 +224,15 @@ class _JsonlTable(Table):
             self._order = np.array(offsets, dtype=np.int64)[np.argsort(clocks, kind="stable")]
         return len(times), tuple(seen)
 
+    def _open(self) -> BinaryIO:
+        """The file, after a byte order mark where it has one."""
+        file = self.path.open("rb")
+        if file.read(len(BOM_UTF8)) != BOM_UTF8:
+            file.seek(0)
+        return file
+
     def _lines(self) -> Iterator[bytes]:
-        with self.path.open("rb") as file:
+        with self._open() as file:
             if self._order is None:
                 yield from (line for line in file if line.strip())
                 return
@@ -219,15 +240,16 @@ class _JsonlTable(Table):
                 file.seek(offset)
                 yield file.readline()
 
-    def _events(self, start: int | None, end: int | None) -> Iterator[tuple[int, Any]]:
+    def _events(
+        self, start: int | None, end: int | None, struct: type[msgspec.Struct]
+    ) -> Iterator[tuple[int, Any]]:
         time = self.kind.time
-        timed = time in self.kind.struct.__struct_fields__
-        decode = msgspec.json.Decoder(self.kind.struct).decode
-        clock = msgspec.json.Decoder(msgspec.defstruct("Clock", [(time, TimeMs, 0)])).decode
+        timed = time in struct.__struct_fields__
+        decoder = msgspec.json.Decoder(struct)
         for line in self._lines():
             try:
-                event = decode(line)
-                at = getattr(event if timed else clock(line), time)
+                event = _read(line, decoder)
+                at = getattr(event if timed else _read(line, self._clock), time)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 self.rejected[str(error)] += 1
                 continue
@@ -235,13 +257,20 @@ class _JsonlTable(Table):
                 yield at, event
 
     def _batches(self, start: int | None, end: int | None, rows: int) -> Iterator[pa.RecordBatch]:
-        events = self._events(start, end)
+        events = self._events(start, end, self.kind.struct)
         while chunk := list(islice(events, rows)):
             batch = to_batch([event for _, event in chunk], self.kind.schema)
             if self.kind.time not in self.kind.struct.__struct_fields__:
                 index = batch.schema.get_field_index(self.kind.time)
                 batch = batch.set_column(index, self.kind.time, pa.array([at for at, _ in chunk], pa.int64()))
             yield batch
+
+
+def _read(line: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
+    try:
+        return decoder.decode(line)
+    except msgspec.ValidationError:
+        return meant(msgspec.json.decode(line), decoder.type)
 
 
 def _fields(line: bytes) -> list[str]:

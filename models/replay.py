@@ -81,7 +81,7 @@ def replay(
         shown = _rows(exposures)
         waiting = next(shown, None)
         done = 0
-        for at, event in log.events():
+        for at, event in log.events(wordless=True):
             # Engagements are the last of their millisecond: exposures come before them, after all else.
             limit = at + 1 if isinstance(event, Engagement) else at
             while waiting is not None and waiting.shown_at < limit:

@@ -229,11 +229,8 @@ class RedisSettings(Group):
         Raises `SettingsError` when the password file cannot be read, or an option of `url` cannot be used.
         """
         url = redis_url.without_cluster(self.url)[0]
-        if wrong := redis_url.unusable_options(url):
-            raise SettingsError(
-                f"redis.url: redis-py has no option {', '.join(wrong)}, or not with this value: correct or "
-                "remove it"
-            )
+        if wrong := ", ".join(redis_url.unusable_options(url)):
+            raise SettingsError(f"redis.url: redis-py has no such option or value: correct or remove {wrong}")
         config: dict[str, Any] = {
             "url": url,
             "socket_timeout": self.timeout_s,

@@ -215,3 +215,16 @@ def test_a_tweet_that_cannot_be_read_never_happened(tmp_path: Path) -> None:
         "the tweet can't be read (the first: b is odd)": 2,
         "the tweet is not in the log, or is younger than the exposure": 1,
     }
+
+
+def test_exposures_of_a_tweet_without_text_are_kept(tmp_path: Path) -> None:
+    texts = {"a": "text a", "p": ""}
+    rows = [{"tweet_id": i, "author_id": "ann", "created_at": T, "text": text} for i, text in texts.items()]
+    with LogWriter(tmp_path / "log") as writer:
+        writer.write_batch("tweets", pa.RecordBatch.from_pylist(rows))
+        writer.write_batch("exposures", pa.RecordBatch.from_pylist([shown("rob", "p", 6, True)]))
+    log = EventLog(tmp_path / "log")
+    dataset = replay(log, log.exposures[""], tmp_path / "dataset")
+    assert dataset.exposures["tweet"].tolist() == [1]
+    assert dataset.texts(np.array([0, 1])) == ["text a", ""]
+    assert dataset.info["rejected"] == {}

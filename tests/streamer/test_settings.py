@@ -207,7 +207,7 @@ def test_the_example_names_every_setting_and_means_the_defaults(tmp_path: Path) 
     ],
 )
 def test_an_option_that_redis_has_not_is_named_without_its_value(options: str, wrong: str) -> None:
-    with pytest.raises(SettingsError, match=f"^redis.url: redis-py has no option {wrong}, or") as caught:
+    with pytest.raises(SettingsError, match=f"^redis.url: .* correct or remove {wrong}$") as caught:
         RedisSettings(url=f"redis://h:1/0?{options}").redis_config()
     shown = "".join(traceback.format_exception(caught.value))
     assert "\n" not in str(caught.value)
