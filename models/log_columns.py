@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import msgspec
@@ -71,7 +72,8 @@ def schema_of(struct: type[msgspec.Struct]) -> pa.Schema:
 def conform(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBatch:
     """Cast `batch` to the columns of `schema`: absent ones become nulls, extra ones are dropped.
 
-    Ids may come as integers and times as timestamps. `where` names the file in the error.
+    Ids may come as integers, labels as 0 and 1, times as timestamps, dates or ISO 8601 text; NaN is null but
+    for numbers with a fraction. `where` names the file in the error.
     Raises `LogError` when a column has a type that can't be cast without loss.
     """
     columns = []
@@ -82,26 +84,82 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBa
             continue
         column = batch.column(index)
         try:
-            if pa.types.is_timestamp(column.type) and pa.types.is_integer(field.type):
-                column = column.cast(pa.timestamp("ms"), safe=False)
-            columns.append(column.cast(field.type))
+            columns.append(_cast(column, field))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             raise LogError(
                 f"{where}: column `{field.name}` is {column.type}, which can't be read as {field.type}"
+                + (": give milliseconds since 1970, timestamps or ISO 8601" if is_time(field.name) else "")
             ) from None
+        except LogError as error:
+            raise LogError(f"{where}: column `{field.name}`: {error}") from None
     return pa.record_batch(columns, schema=pa.schema([f.with_nullable(True) for f in schema]))
+
+
+def is_time(name: str) -> bool:
+    """Whether a column of that name holds times."""
+    return name == "at" or name.endswith("_at")
+
+
+def _cast(column: pa.Array, field: pa.Field) -> pa.Array:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_floating(column.type) and not pa.types.is_floating(field.type):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+        if pa.types.is_boolean(field.type):
+            _check_labels(column)
+        elif pa.types.is_string(field.type):
+            column = _whole(column)
+    if is_time(field.name):
+        column = _times(column)
+    return column.cast(field.type)
+
+
+def _check_labels(column: pa.Array) -> None:
+    odd = column.filter(pc.not_equal(pc.multiply(column, column), column))
+    if len(odd):
+        raise LogError(f"{odd[0].as_py()} is no label: give true, false, 1, 0 or nothing")
+
+
+def _whole(column: pa.Array) -> pa.Array:
+    """Ids that were made floats, as a missing value makes pandas do, where they have all their digits."""
+    exact = 2**24 if pa.types.is_float32(column.type) else 2**53
+    column = column.cast(pa.float64())
+    if pc.any(pc.greater_equal(pc.abs(column), exact)).as_py():
+        raise LogError("ids are floats, which lose digits: write integers or strings")
+    return column.cast(pa.int64())
+
+
+def _times(column: pa.Array) -> pa.Array:
+    """Times as integer milliseconds where they come as timestamps, dates or text."""
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        for kind in (pa.int64(), pa.timestamp("ms"), pa.timestamp("ns"), pa.timestamp("ms", "UTC")):
+            with suppress(pa.ArrowInvalid):
+                column = column.cast(kind)
+                break
+        else:
+            column = column.cast(pa.timestamp("ns", "UTC"))
+    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+        column = column.cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
+    return column
 
 
 def drop_invalid(
     batch: pa.RecordBatch, schema: pa.Schema, time: str, rejected: Counter[str]
 ) -> pa.RecordBatch:
-    """Drop rows without a required value, with a blank id or an impossible time; count each by its reason."""
+    """Drop rows that can't be used; count each by its reason.
+
+    Such lack a required value, or have a blank id, an impossible time or keep rate, or text that is none.
+    """
+    batch = _drop_undecodable(batch, rejected)
     good = pa.array(np.ones(batch.num_rows, dtype=bool))
     for field in schema:
         column = batch.column(field.name)
         if field.name == time:
             ok = pc.fill_null(_within(column, 0, MAX_TIME_MS), field.nullable)
             reason = f"`{time}` is missing or not in milliseconds from 1970 to 2100"
+        elif field.name == "keep_rate":
+            ok = pc.fill_null(pc.and_(pc.greater(column, 0.0), pc.less_equal(column, 1.0)), True)
+            reason = "`keep_rate` is not above 0 and at most 1"
         elif field.nullable:
             continue
         elif field.name.endswith("_id"):
@@ -114,6 +172,22 @@ def drop_invalid(
             rejected[reason] += lost
             good = pc.and_(good, ok)
     return batch if pc.all(good, min_count=0).as_py() else batch.filter(good)
+
+
+def _drop_undecodable(batch: pa.RecordBatch, rejected: Counter[str]) -> pa.RecordBatch:
+    """Drop rows with bytes in a text that are not UTF-8, which Parquet's writers need not check."""
+    with suppress(pa.ArrowInvalid):
+        batch.validate(full=True)
+        return batch
+    good = np.ones(batch.num_rows, dtype=bool)
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        for i in np.flatnonzero(good).tolist():
+            try:
+                column[i].as_py()
+            except UnicodeDecodeError:
+                good[i] = False
+                rejected[f"`{name}` is not UTF-8"] += 1
+    return batch.filter(pa.array(good))
 
 
 def _within(column: pa.Array, low: int, high: int) -> pa.Array:
