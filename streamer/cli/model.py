@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 _STEPS = {"logistic": "iterations", "forest": "trees", "boosted": "trees"}
+_UNKNOWN = "it can't be told, as not both retweeted and not retweeted exposures are there"
 
 
 def recipe_of(
@@ -229,8 +230,9 @@ def evaluate(
         beside = {other.name: other.retweet for other in metrics.compared}
         out.say(scores_table({"this one": metrics.retweet, **beside}))
         for other in metrics.compared:
-            low, high = other.difference.get("rce", (float("nan"), float("nan")))
-            out.say(f"RCE above that of {escape(other.name)}: {low:+.2f} to {high:+.2f}")
+            interval = other.difference.get("rce")
+            difference = f"{interval[0]:+.2f} to {interval[1]:+.2f}" if interval else _UNKNOWN
+            out.say(f"RCE above that of {escape(other.name)}: {difference}")
     where = f"; the page is {escape(str(report / 'report.html'))}" if report is not None else ""
     out.say(f"model {metrics.model}{where}")
     out.next_step(

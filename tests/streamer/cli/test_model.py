@@ -7,6 +7,7 @@ from shutil import copytree
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -80,6 +81,20 @@ def test_rows_that_a_log_loses_are_said(streamer: Command, world: Path, tmp_path
     trained = streamer("train", log, "--out", tmp_path / "peer", "--model", "logistic", "--json")
     assert trained.object["rejected"] == {"users": {why: 1}}
     assert f"users: 1 of 2 rows left out: {why}" in trained.stderr
+
+
+def test_a_comparison_by_one_class_only_cannot_be_told(
+    streamer: Command, world: Path, tmp_path: Path
+) -> None:
+    shown = pq.read_table(world / "exposures_valid.parquet")
+    shown = shown.filter(pc.invert(shown["retweet"])).slice(0, 50)
+    pq.write_table(shown, tmp_path / "idle.parquet")
+    for name in ("one", "other"):
+        tiny_bundle(tmp_path / name)
+    options = ("--exposures", tmp_path / "idle.parquet", "--compare", tmp_path / "other")
+    ran = streamer("evaluate", tmp_path / "one", world, *options)
+    assert "RCE above that of other: it can't be told" in ran.stdout
+    assert "nan" not in ran.stdout
 
 
 def test_a_wrong_recipe_is_one_line(streamer: Command, world: Path, tmp_path: Path) -> None:
