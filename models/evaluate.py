@@ -20,7 +20,7 @@ from models.dataset import UNKNOWN, Dataset, sampling_weights
 from models.events import HEADS, Tweet
 from models.figures import Compared, Metrics, SegmentFigures
 from models.histories import depth
-from models.log import EventLog, LogError, Table, choose_exposures, open_exposures
+from models.log import JUDGE, EventLog, LogError, Table, choose_exposures, open_exposures
 from models.losses import losses_of
 from models.manifest import BASELINE, Seal
 from models.metrics import decisions, scores
@@ -134,7 +134,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 def validation_exposures(log: EventLog) -> Table:
     """The exposures to judge on. Raises LogError where it is not clear which."""
-    return choose_exposures(log, ("valid", "validation", "test"), "judge on")
+    return choose_exposures(log, JUDGE, "judge on")
 
 
 def evaluate_dataset(

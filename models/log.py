@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -19,14 +19,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.log_columns import Event, Exposure, LogError, schema_of, to_batch, to_rows
+from models.log_files import find_tables
 from models.log_rows import WordlessTweet, to_structs
-from models.log_tables import BATCH_ROWS, KINDS, Kind, Table, open_table
+from models.log_tables import BATCH_ROWS, KINDS, EmptyTableError, Kind, Table, open_table
 
 __all__ = ["BATCH_ROWS", "Event", "EventLog", "Exposure", "LogError", "LogWriter", "Table", "open_exposures"]
 
 Format = Literal["parquet", "jsonl"]
 
 _EVENT_KINDS = [name for name in KINDS if name != "exposures"]
+#: Names of exposures by what they are for, the usual one first.
+TRAIN = ("train", "training")
+JUDGE = ("valid", "validation", "val", "dev", "test")
 #: Rows the writer buffers per table: the size of a Parquet row group.
 _GROUP_ROWS = 65_536
 
@@ -34,30 +38,30 @@ _GROUP_ROWS = 65_536
 class EventLog:
     """An event log, opened for reading.
 
-    `tables` maps the name of each table that is there to its `Table` (rows, columns, batches, rejected),
-    `exposures` does so for files of exposures, by what follows `exposures_` in the name ("" for nothing).
+    `tables` maps the name of each table that has rows to its `Table` (rows, columns, batches, rejected),
+    `exposures` does so for files of exposures, by what follows `exposures_` in the name ("" for nothing);
+    these are opened when they are asked for.
 
-    Raises `LogError` when there is no such folder, or a table is missing (`require`), empty or malformed.
+    Raises `LogError` when there is no such folder, a table of `require` is missing or empty, or one is
+    malformed or there in a form that can't be read.
     """
 
     def __init__(self, path: Path | str, require: Collection[str] = ("tweets",)) -> None:
         self.path = Path(path)
         if not self.path.is_dir():
             raise LogError(f"{self.path} is not a folder: give the folder of an event log")
+        found, exposures = find_tables(self.path, _EVENT_KINDS)
         self.tables: dict[str, Table] = {}
         for name in _EVENT_KINDS:
-            if found := self._find(name):
-                self.tables[name] = open_table(found, KINDS[name])
+            if name in found:
+                try:
+                    self.tables[name] = open_table(found[name], KINDS[name])
+                except EmptyTableError:
+                    if name in require:
+                        raise
             elif name in require:
                 raise LogError(f"{self.path} has no {name}.parquet or {name}.jsonl: is it an event log?")
-        files = sorted(p for p in self.path.glob("exposures*") if p.suffix in (".parquet", ".jsonl"))
-        self.exposures = {p.stem.removeprefix("exposures").lstrip("_-."): open_exposures(p) for p in files}
-
-    def _find(self, name: str) -> Path | None:
-        found = [p for suffix in ("parquet", "jsonl") if (p := self.path / f"{name}.{suffix}").is_file()]
-        if len(found) > 1:
-            raise LogError(f"{self.path} has both {found[0].name} and {found[1].name}: remove one")
-        return found[0] if found else None
+        self.exposures = _Exposures(exposures)
 
     @property
     def rejected(self) -> dict[str, Counter[str]]:
@@ -90,22 +94,44 @@ class EventLog:
             yield at, event
 
 
+class _Exposures(Mapping[str, Table]):
+    """Opened when asked for, lest one that nobody needs stop everything."""
+
+    def __init__(self, paths: dict[str, Path]) -> None:
+        self.paths = paths
+        self._open: dict[str, Table] = {}
+
+    def __getitem__(self, name: str) -> Table:
+        if name not in self._open:
+            self._open[name] = open_exposures(self.paths[name])
+        return self._open[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.paths
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
 def _ranked(rank: int, events: Iterator[tuple[int, Event]]) -> Iterator[tuple[int, int, Event]]:
     for at, event in events:
         yield at, rank, event
 
 
 def choose_exposures(log: EventLog, names: Sequence[str], purpose: str) -> Table:
-    """The first of the log's exposures with one of `names`, else its only ones.
+    """The first of the log's exposures with one of `names`, else its only ones unless meant for another use.
 
     Raises LogError where it is not clear which are meant; `purpose` says what for.
     """
     for name in (*names, ""):
         if name in log.exposures:
             return log.exposures[name]
-    if len(log.exposures) == 1:
+    if len(log.exposures) == 1 and not log.exposures.keys() & {*TRAIN, *JUDGE}:
         return next(iter(log.exposures.values()))
-    found = ", ".join(table.path.name for table in log.exposures.values()) or "none"
+    found = ", ".join(path.name for path in log.exposures.paths.values()) or "none"
     raise LogError(
         f"{log.path} has no exposures_{names[0]} (found: {found}): say which exposures to {purpose}"
     )
@@ -119,7 +145,7 @@ def open_exposures(path: Path | str) -> Table:
     Raises `LogError` when the file is missing, empty or lacks a column.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise LogError(f"{path} does not exist: give a file of exposures (.parquet or .jsonl)")
     return open_table(path, KINDS["exposures"])
 

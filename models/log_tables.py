@@ -1,7 +1,7 @@
 """One table of an event log: a Parquet or JSONL file, read in time order and validated.
 
-Memory stays bounded by a batch where the file is sorted by time, as those written by `models.log` are. An
-unsorted Parquet file is sorted in memory, an unsorted JSONL file by an index of its line offsets.
+Memory stays bounded by a batch where the rows are sorted by time, as those written by `models.log` are. Other
+Parquet files, or folders of them, are sorted in memory, a JSONL file by an index of its line offsets.
 
 Knows nothing of folders, nor of how tables belong together (`models.log` does).
 """
@@ -11,8 +11,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from codecs import BOM_UTF8
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from models.events import HEADS, Engagement, Follow, TimeMs, Tweet, User
 from models.log_columns import Exposure, LogError, conform, drop_invalid, schema_of, to_batch, to_rows
+from models.log_files import parts
 from models.log_rows import meant, to_structs
 
 #: Rows of a record batch by default: large enough for Arrow, small enough for memory.
@@ -33,6 +34,8 @@ BATCH_ROWS = 65_536
 #: Rows turned into structs at a time. With 65,536 Python's garbage collector, which walks all that are
 #: alive, made validation four times slower (0.17 s instead of 0.04 s a batch).
 _STRUCT_ROWS = 4_096
+#: Times of 2001 to 2099 in seconds: in milliseconds they are of the first weeks of 1970.
+_SECONDS = (1_000_000_000, 4_100_000_000)
 #: Lines of a JSONL file looked at, when it is opened, for one that has the required fields.
 _PEEK_LINES = 100
 
@@ -56,8 +59,12 @@ KINDS = {
 }
 
 
+class EmptyTableError(LogError):
+    """A table has no rows."""
+
+
 class Table(ABC):
-    """One file of an event log.
+    """One file of an event log, or one folder of Parquet parts.
 
     `rows` is its number of rows, `columns` the names it has. `rejected` counts by reason the rows that the
     latest pass skipped. Raises `LogError` when the file can't be read, has no rows or lacks a column.
@@ -65,11 +72,13 @@ class Table(ABC):
 
     def __init__(self, path: Path, kind: Kind) -> None:
         self.path = path
+        #: What it consists of: itself, or the parts in it.
+        self.files = [path]
         self.kind = kind
         self.rejected: Counter[str] = Counter()
         self.rows, self.columns = self._describe()
         if not self.rows:
-            raise LogError(f"{path} is empty: it has no rows")
+            raise EmptyTableError(f"{path} is empty: it has no rows")
         missing = [f.name for f in kind.schema if not f.nullable and f.name not in self.columns]
         if kind.struct is Tweet and not {"text", "text_tokens"} & set(self.columns):
             missing.append("text (or text_tokens)")
@@ -104,6 +113,13 @@ class Table(ABC):
         self.rejected.clear()
         return self._events(start_ms, end_ms, struct or self.kind.struct)
 
+    def _check_unit(self, latest: int) -> None:
+        """Raise `LogError` where the latest time is of early 1970 in ms, but of our days in seconds."""
+        if _SECONDS[0] <= latest <= _SECONDS[1]:
+            raise LogError(
+                f"{self.path}: `{self.kind.time}` looks like seconds: milliseconds since 1970 are needed"
+            )
+
     @abstractmethod
     def _describe(self) -> tuple[int, tuple[str, ...]]:
         """Return the number of rows and the names of the columns."""
@@ -118,21 +134,22 @@ class Table(ABC):
 
 
 class _ParquetTable(Table):
+    """One file, or a folder of parts as other writers make: their rows one after the other, by name."""
+
     def _describe(self) -> tuple[int, tuple[str, ...]]:
         self._sorted: bool | None = None
-        with self._open() as file:
-            return file.metadata.num_rows, tuple(file.schema_arrow.names)
-
-    def _open(self) -> pq.ParquetFile:
-        try:
-            return pq.ParquetFile(self.path)
-        except (pa.ArrowException, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise LogError(f"{self.path} is not a readable Parquet file: {reason}") from None
+        if self.path.is_dir():
+            self.files = parts(self.path)
+        rows = 0
+        columns: dict[str, None] = {}
+        for path in self.files:
+            with _readable(path), pq.ParquetFile(path) as file:
+                rows += file.metadata.num_rows
+                columns |= dict.fromkeys(file.schema_arrow.names)
+        return rows, tuple(columns)
 
     def _batches(self, start: int | None, end: int | None, rows: int) -> Iterator[pa.RecordBatch]:
-        for raw in self._raw(start, end, rows):
-            batch = self._conform(raw)
+        for batch in self._conformed(start, end, rows):
             times = pc.fill_null(batch.column(self.kind.time), 0)
             if start is not None:
                 keep = pc.greater_equal(times, start)
@@ -143,37 +160,35 @@ class _ParquetTable(Table):
             if batch.num_rows:
                 yield batch
 
-    def _conform(self, raw: pa.RecordBatch) -> pa.RecordBatch:
-        return conform(raw, self.kind.schema, str(self.path))
-
-    def _raw(self, start: int | None, end: int | None, rows: int) -> Iterator[pa.RecordBatch]:
-        columns = [name for name in self.kind.schema.names if name in self.columns]
-        with self._open() as file:
-            if self._is_sorted(file):
-                groups = [i for i in range(file.num_row_groups) if self._overlaps(file, i, start, end)]
-                yield from file.iter_batches(rows, row_groups=groups, columns=columns)
-                return
-            table = file.read(columns=columns)
-        order = pa.array(np.argsort(self._times(table.to_batches()), kind="stable"))
+    def _conformed(self, start: int | None, end: int | None, rows: int) -> Iterator[pa.RecordBatch]:
+        if self._is_sorted():
+            yield from self._read(self.kind.schema, rows, start, end)
+            return
+        table = pa.Table.from_batches(list(self._read(self.kind.schema)))
+        order = pa.array(np.argsort(_times(table.column(self.kind.time)), kind="stable"))
         for i in range(0, len(order), rows):
             yield from table.take(order.slice(i, rows)).combine_chunks().to_batches()
 
-    def _times(self, raw: Iterable[pa.RecordBatch]) -> NDArray[np.int64]:
-        """Return the column that orders the table, 0 where it is null."""
-        schema = pa.schema([self.kind.schema.field(self.kind.time)])
-        batches = (conform(batch, schema, str(self.path)) for batch in raw)
-        return np.concatenate([pc.fill_null(batch.column(0), 0).to_numpy() for batch in batches])
+    def _read(
+        self, schema: pa.Schema, rows: int = BATCH_ROWS, start: int | None = None, end: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Batches in the order of the files, of the row groups that may hold a time in [start, end)."""
+        for path in self.files:
+            with _readable(path), pq.ParquetFile(path) as file:
+                columns = [name for name in schema.names if name in file.schema_arrow.names]
+                groups = [i for i in range(file.num_row_groups) if self._overlaps(file, i, start, end)]
+                for batch in file.iter_batches(rows, row_groups=groups, columns=columns):
+                    yield conform(batch, schema, str(path))
 
-    def _is_sorted(self, file: pq.ParquetFile) -> bool:
+    def _is_sorted(self) -> bool:
         if self._sorted is None:
-            last, self._sorted = -(2**63), True
-            names = [self.kind.time] if self.kind.time in self.columns else []
-            for raw in file.iter_batches(columns=names) if names else ():
-                times = self._times([raw])
-                if times[0] < last or bool((np.diff(times) < 0).any()):
-                    self._sorted = False
-                    break
-                last = times[-1]
+            self._sorted, last, latest = True, -(2**63), 0
+            schema = pa.schema([self.kind.schema.field(self.kind.time)])
+            for batch in self._read(schema) if self.kind.time in self.columns else ():
+                if len(times := _times(batch.column(0))):
+                    self._sorted &= times[0] >= last and bool((np.diff(times) >= 0).all())
+                    last, latest = times[-1], max(latest, int(times.max()))
+            self._check_unit(latest)
         return self._sorted
 
     def _overlaps(self, file: pq.ParquetFile, group: int, start: int | None, end: int | None) -> bool:
@@ -193,6 +208,22 @@ class _ParquetTable(Table):
             for at, event in zip(times, to_structs(to_rows(batch), struct, self.rejected), strict=True):
                 if event is not None:
                     yield at, event
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Where the file, or a page of it, can't be read: `LogError`."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise LogError(f"{path} is not a readable Parquet file: {reason}") from None
+
+
+def _times(column: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
+    """Times, 0 where they are null."""
+    times: NDArray[np.int64] = pc.fill_null(column, 0).to_numpy()
+    return times
 
 
 class _JsonlTable(Table):
@@ -218,6 +249,7 @@ class _JsonlTable(Table):
         except OSError as error:
             raise LogError(f"{self.path} can't be read: {error.strerror}") from None
         clocks = np.array(times, dtype=np.int64)
+        self._check_unit(int(clocks.max(initial=0)))
         #: Line offsets in time order, or None where the file is in order already.
         self._order = None
         if bool((np.diff(clocks) < 0).any()):
@@ -281,9 +313,10 @@ def _fields(line: bytes) -> list[str]:
 
 
 def open_table(path: Path, kind: Kind) -> Table:
-    """Open one file by its suffix. Raises `LogError` when it is neither `.parquet` nor `.jsonl`."""
-    if path.suffix == ".parquet":
+    """Open a file by its suffix, or a folder of Parquet parts. Raises `LogError` when it is none of these."""
+    suffix = path.suffix.lower()
+    if suffix == ".parquet" or (path.is_dir() and parts(path)):
         return _ParquetTable(path, kind)
-    if path.suffix == ".jsonl":
+    if suffix == ".jsonl":
         return _JsonlTable(path, kind)
     raise LogError(f"{path} is neither .parquet nor .jsonl")

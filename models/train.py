@@ -21,7 +21,7 @@ from models.calibration import Curve
 from models.card import model_card
 from models.curves import Curves
 from models.dataset import Dataset
-from models.log import EventLog, LogError, Table, choose_exposures, open_exposures
+from models.log import TRAIN, EventLog, LogError, Table, choose_exposures, open_exposures
 from models.loop import Loop
 from models.losses import losses_of
 from models.manifest import expect_room
@@ -94,7 +94,7 @@ def train(
     table = open_exposures(exposures) if exposures else training_exposures(events)
     with ExitStack() as stack:
         if processes.first:
-            files = [each.path for each in (*events.tables.values(), table)]
+            files = [file for each in (*events.tables.values(), table) for file in each.files]
             mark = Mark.of(recipe, files, processes.count)
             stack.enter_context(unfinished(out, mark, resume=resume))
         folder = unfinished_folder(out)
@@ -125,7 +125,7 @@ def train(
 
 def training_exposures(log: EventLog) -> Table:
     """The exposures to train on. Raises LogError where it is not clear which."""
-    return choose_exposures(log, ("train",), "train on")
+    return choose_exposures(log, TRAIN, "train on")
 
 
 def fit(
