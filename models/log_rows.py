@@ -28,10 +28,10 @@ class WordlessTweet(Tweet, kw_only=True, omit_defaults=True):
     """
 
     def __post_init__(self) -> None:
-        if self.text is None and self.text_tokens is None:
-            self.text = ""
-        if self.text_tokens is not None or (self.text and self.text.strip()):
+        if self.text_tokens is not None:
             Tweet.__post_init__(self)
+        elif self.text is None:
+            self.text = ""
 
 
 def to_structs(rows: Sequence[Any], struct: type[msgspec.Struct], rejected: Counter[str]) -> list[Any]:
