@@ -106,6 +106,7 @@ async def test_partitions_are_held_as_long_as_the_group_knows_of_us(monkeypatch:
     monkeypatch.setattr("streamer.transport.time.monotonic", lambda: clock[0])
     app = faust.App("any", broker="batch://a:1", web_enabled=False, broker_session_timeout=10.0)
     consumer = app.consumer
+    consumer._thread.thread_loop.close()  # never run
     assert not consumer.holds
     consumer.note_membership(100.0)
     clock[0] = 109.0
