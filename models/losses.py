@@ -13,6 +13,7 @@ import numpy as np
 
 from models.dataset import Dataset
 from models.events import HEADS
+from models.log_columns import LogError
 from models.state.decay import ACTION_INDEX
 
 #: Reasons shown for each table, the most frequent ones.
@@ -76,6 +77,14 @@ def losses_of(dataset: Dataset) -> Losses:
     counted = msgspec.convert(dataset.info, Losses)
     acted, answered = _answered(dataset)
     return msgspec.structs.replace(counted, acted=acted, answered=answered)
+
+
+def nothing_to_learn(dataset: Dataset, exposures: int) -> LogError:
+    """What training refuses so many exposures with: all ended alike, so there is nothing to tell apart."""
+    return LogError(
+        f"{exposures} exposures to train on, but not both retweeted and not retweeted ones among them: "
+        f"nothing can be learned{losses_of(dataset).largest()}"
+    )
 
 
 def _answered(dataset: Dataset) -> tuple[int, int]:

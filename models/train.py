@@ -21,9 +21,9 @@ from models.calibration import Curve
 from models.card import model_card
 from models.curves import Curves
 from models.dataset import Dataset
-from models.log import TRAIN, EventLog, LogError, Table, choose_exposures, open_exposures
+from models.log import TRAIN, EventLog, Table, choose_exposures, open_exposures
 from models.loop import Loop
-from models.losses import losses_of
+from models.losses import losses_of, nothing_to_learn
 from models.manifest import expect_room
 from models.metrics import Scores, scores
 from models.network import Network
@@ -151,10 +151,7 @@ def fit(
     tail = slice(n - int(n * training.held_out), n)
     heads = dataset.heads(slice(0, tail.start))
     if "retweet" not in heads:
-        raise LogError(
-            f"{n - int(n * training.held_out)} exposures to train on, but not both retweeted and not "
-            f"retweeted ones among them: nothing can be learned{losses_of(dataset).largest()}"
-        )
+        raise nothing_to_learn(dataset, n - int(n * training.held_out))
     # To learn by exposures that taught the tastes themselves is to learn by the answers: on a real log
     # boosted trees lost two points of RCE to that, and won one where tastes were older.
     old = _engaged_before(dataset, int(n * training.taste_part))

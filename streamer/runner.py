@@ -134,14 +134,14 @@ class StageRunner:
             begun = time.monotonic()
             works = self._next()
             if self._stopping.is_set():
-                self._end(works)
+                self._end(work.delivery for work in works)
             if self._stopping.is_set() or not works:  # they may have been abandoned meanwhile
                 continue
             try:
                 outputs, packed = await self._in_thread(partial(self._process, works))
             except Exception as error:
                 given_up, self._waiting = [*works, *self._waiting], []
-                self._end(given_up)
+                self._end(work.delivery for work in given_up)
                 named = ", ".join(repr(work.delivery) for work in works)
                 if not self._stopping.is_set():
                     logger.critical("%s: %s failed: %s: %s", self.name, named, type(error).__name__, error)
@@ -208,8 +208,8 @@ class StageRunner:
             works, left, outputs, packed = await self._processed.get()
             with self._send_seconds.time():
                 await self._producer.send(packed)
-            done = [work for work, rest in zip(works, left, strict=True) if not rest]
-            for delivery, _ in done:
+            done = [work.delivery for work, rest in zip(works, left, strict=True) if not rest]
+            for delivery in done:
                 if not delivery.lost:
                     delivery.finish()
             self._end(done)
@@ -227,9 +227,9 @@ class StageRunner:
         for origin in outputs.origins:
             metrics.end_to_end_seconds.observe((now - origin) / 1000)
 
-    def _end(self, works: Iterable[_Work]) -> None:
+    def _end(self, deliveries: Iterable[Delivery]) -> None:
         """Nothing more will be done with these."""
-        for delivery in self._unfinished.intersection(work.delivery for work in works):
+        for delivery in self._unfinished.intersection(deliveries):
             self._unfinished.remove(delivery)
             self._room.release()
         if not self._unfinished:
@@ -244,7 +244,7 @@ class StageRunner:
             delivery.lost = True
         self._waiting = []
         self._work_waits.clear()
-        self._end([_Work(delivery, ()) for delivery in self._unfinished])
+        self._end(self._unfinished)
 
     def stop(self) -> None:
         """Begin nothing any more, and let no call last."""

@@ -78,12 +78,10 @@ class Logistic:
                 model.fit(inputs, labels[train], sample_weight=weights[train])
             arrays = start | {"weights": model.coef_[0], "bias": np.ravel(model.intercept_)}
             mine = cls(arrays, int(np.max(model.n_iter_)))
-            if not judged:
-                best = (0.0, mine)
-                phase.to(done)
-                continue
-            logits = mine.logits(columns.part(held_out))
-            loss = log_loss(labels[held_out], _sigmoid(logits), weights[held_out])
+            loss = 0.0
+            if judged:
+                logits = mine.logits(columns.part(held_out))
+                loss = log_loss(labels[held_out], _sigmoid(logits), weights[held_out])
             if best is None or loss < best[0]:
                 best = (loss, mine)
             phase.to(done, {"held_out": loss})

@@ -21,8 +21,8 @@ from models.calibrate import fit_curve
 from models.calibration import Curve
 from models.dataset import UNKNOWN, Dataset, sampling_weights
 from models.events import HEADS
-from models.log import EventLog, LogError, open_exposures
-from models.losses import losses_of
+from models.log import EventLog, open_exposures
+from models.losses import losses_of, nothing_to_learn
 from models.manifest import BASELINE, expect_room
 from models.metrics import Scores, scores
 from models.processes import cores
@@ -87,10 +87,7 @@ def fit_baseline(
     train = slice(0, n - int(n * training.held_out))
     tail = slice(train.stop, n if weights[train.stop :].any() else train.stop)
     if "retweet" not in dataset.heads(train):
-        raise LogError(
-            f"{train.stop} exposures to train on, but not both retweeted and not retweeted ones among them: "
-            f"nothing can be learned{losses_of(dataset).largest()}"
-        )
+        raise nothing_to_learn(dataset, train.stop)
     columns, space, encodings = learnt_columns(dataset, labels, weights, training.seed, progress)
     learner = _fit(kind, columns, labels, weights, train, tail, training, progress)
     curve, held_out = Curve(), {}
