@@ -25,8 +25,8 @@ class CheckpointError(Exception):
 class Stand(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """`step` steps of epoch `epoch` are done, with losses that add up to `total`.
 
-    `best` is the lowest held-out loss so far and `best_epoch` the epoch it came after (0: none yet). In the
-    second stage, `refit`, epochs count from 1 again; `done` are the steps of both.
+    `best` is the lowest held-out loss so far and `best_epoch` the epoch it came after (0: before the first).
+    In the second stage, `refit`, epochs count from 1 again; `done` are the steps of both.
     """
 
     refit: bool = False

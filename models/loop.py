@@ -22,12 +22,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import Optimizer
 
 from models.average import Average
-from models.batches import Judged, Targets, judge, pair_inputs, targets_of
+from models.batches import Judged, Targets, judge, targets_of
 from models.calibration import sigmoid
 from models.checkpoint import Stand, load, named, save, within
 from models.curves import Curves
 from models.dataset import Dataset
-from models.descent import optimizer_of, set_rate
+from models.descent import optimizer_of, set_rate, share_of
 from models.devices import random_state, set_random_state
 from models.metrics import scores
 from models.network import Network
@@ -35,12 +35,11 @@ from models.order import Order, Rows, batch_of
 from models.processes import Processes
 from models.progress import Phase, Progress
 from models.recipe import Recipe, RecipeError
+from models.start import start
 from models.text.bank import Bank, TermTable
 
 #: Exposures judged at once where no gradients are kept.
 _CHUNK: Final = 4_096
-#: Exposures counted at once.
-_COUNTED: Final = 1 << 18
 #: Steps between looks at the clock and at the losses, which stay on the device until then.
 _LOOK = 50
 #: Of the learning rates, in the second stage. On a real log, two or three passes over the newest tenth of
@@ -93,6 +92,8 @@ class Loop:
     _stand: Stand = field(default=Stand(), init=False)
     #: Exposures in a step.
     _batch: int = field(default=0, init=False)
+    #: Of the recipe's learning rates.
+    _share: float = field(default=1.0, init=False)
     _model: nn.Module | None = field(default=None, init=False)
 
     def run(self, train: slice, held_out: slice, saved: Path) -> int:
@@ -103,15 +104,15 @@ class Loop:
         """
         settings = self.recipe.training
         self._batch = settings.batch or batch_of(train.stop - train.start)
+        self._share = share_of(train.stop - train.start)
         if not saved.exists():
-            self._fit_scales(train)
-            for start in range(train.start, train.stop, _COUNTED):
-                part = self.dataset.exposures[start : min(start + _COUNTED, train.stop)]
-                self.network.meet(self.dataset.users["reader"][part["user"]])
-            self._start_at_base_rates(train)
+            start(self.network, self.dataset, self.terms, train, self.heads)
         stage = self._stage(train)
         stand = self._restore(saved, stage) if saved.exists() else Stand()
         self._begin(stand)
+        if not stand.refit and not stand.done:
+            self._best = _copy(self.network)
+            stand = replace(stand, best=self._judge(held_out, 0))
         while (
             not stand.refit
             and stand.epoch <= settings.epochs
@@ -160,7 +161,7 @@ class Loop:
         file = self.folder / f"order-{self.processes.index}.bin"
         return _Stage(
             Order(self.dataset, rows, self._batch, self.recipe.training.seed, file),
-            optimizer_of(self.network, self.recipe, share),
+            optimizer_of(self.network, self.recipe, share * self._share),
             Average(self.network),
         )
 
@@ -282,27 +283,6 @@ class Loop:
         weights = [1.0 if head == "retweet" else other for head in self.heads]
         return torch.tensor(weights).to(self.network.device())
 
-    def _fit_scales(self, rows: slice) -> None:
-        """Learn the scales of features from a sample spread over the training exposures."""
-        step = max((rows.stop - rows.start) // 100_000, 1)
-        chosen = self.dataset.exposures[rows.start : rows.stop : step]
-        parts = [chosen[start : start + _CHUNK] for start in range(0, len(chosen), _CHUNK)]
-        pairs = np.concatenate([pair_inputs(self.dataset, self.terms, part) for part in parts])
-        self.network.fit_scales(
-            torch.from_numpy(pairs),
-            torch.from_numpy(
-                np.ascontiguousarray(self.dataset.tweets["features"][np.unique(chosen["tweet"])])
-            ),
-            self.dataset.users["snapshot"]["stats"][np.unique(chosen["user"])],
-        )
-
-    def _start_at_base_rates(self, rows: slice) -> None:
-        """Begin where a model without features ends, or the first steps are spent on learning the rates."""
-        some = slice(rows.start, min(rows.stop, rows.start + 100_000))
-        targets = targets_of(self.dataset.exposures[some], self.heads, self.network.device())
-        totals = targets.weights.sum(0).clamp_min(1.0)
-        self.network.start_at(((targets.labels * targets.weights).sum(0) / totals).clamp(1e-6, 0.5).logit())
-
     def _save(self, path: Path, stand: Stand, stage: _Stage) -> None:
         random = self.processes.gather(random_state(self.network.device()))
         if not self.processes.first:
@@ -366,8 +346,8 @@ def predict(
     network.eval()
     parts = [np.zeros((0, network.heads), np.float32)]
     with torch.inference_mode():
-        for start in range(rows.start, rows.stop, _CHUNK):
-            exposures = dataset.exposures[start : min(start + _CHUNK, rows.stop)]
+        for first in range(rows.start, rows.stop, _CHUNK):
+            exposures = dataset.exposures[first : min(first + _CHUNK, rows.stop)]
             parts.append(judge(network, bank, terms, dataset, exposures).logits.cpu().numpy())
     return np.concatenate(parts)
 

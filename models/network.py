@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.features import profile_features
+from models.linear import Linear
 from models.ranker import Ranker
 from models.recipe import ModelConfig
 from models.text.encoders import build_text
@@ -79,6 +80,26 @@ class Network(nn.Module):
     def meet(self, readers: NDArray[np.uint32]) -> None:
         """Count some more of the exposures that are learned from, by their readers' short keys [n]."""
         self.user.meet(torch.from_numpy(readers.astype(np.int64)).to(self.device()))
+
+    def linear_inputs(self, pairs: Tensor, tweets: Tensor) -> Tensor:
+        """What the network can be linear in, [n, i], of `models.batches.pair_inputs` and `tweet_features`.
+
+        0 where the recipe leaves the way from there to the logits out.
+        """
+        pair = self.ranker.features(pairs) * self.ranker.d.weight.requires_grad
+        way = self.ranker.b.weight.requires_grad and self.tweet.metadata.weight.requires_grad
+        return torch.cat([pair, self.tweet.features(tweets) * way], dim=1)
+
+    def start_as(self, linear: Linear) -> None:
+        """Let an untrained network be a linear model of `linear_inputs`, exactly.
+
+        Number i of a tweet vector is then what the metadata say for head i, and of the joint layer the logit.
+        """
+        weights, bias = torch.from_numpy(linear.weights), torch.from_numpy(linear.bias)
+        pairs = self.ranker.features.width
+        with torch.no_grad():
+            self.tweet.start_as(weights[:, pairs:])
+            self.ranker.start_as(weights[:, :pairs], bias)
 
     def start_at(self, logits: Tensor) -> None:
         """Let an untrained network give these logits [heads], about, to everybody."""

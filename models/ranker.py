@@ -59,6 +59,21 @@ class Ranker(nn.Module):
         if not model.edges:
             _leave_out(self.d)
 
+    def start_as(self, weights: Tensor, bias: Tensor) -> None:
+        """Let logit i be `bias` [heads], a tweet vector's number i, and what `weights` [heads, codes] make of
+        pair features. Where the recipe leaves a way out, nothing comes from there.
+        """
+        heads = len(bias)
+        for layer in (self.a, self.b, self.c, self.d):
+            layer.weight[:heads] = 0
+        self.a.bias[:heads] = 0
+        if self.b.weight.requires_grad:
+            self.b.weight[:heads, :heads] = torch.eye(heads)
+        self.d.weight[:heads, : self.features.width] = weights
+        self.skip.weight[:, :heads] = torch.eye(heads)
+        self.heads.weight.zero_()
+        self.heads.bias.copy_(bias)
+
     def user(self, vector: Tensor) -> Tensor:
         """`A·u` [n, h] of user vectors [n, d]."""
         out: Tensor = self.a(vector)

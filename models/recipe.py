@@ -283,7 +283,13 @@ class TrainingConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
         Meta(ge=0, le=525_600, description="Between checkpoints; there is one after each epoch as well."),
     ] = 10.0
     learning_rate: Annotated[
-        float, Meta(gt=0, le=1, description="Peak of AdamW, for all but the text encoder.")
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description="Peak of AdamW, for all but the text encoder. Logs of fewer than 10,000 exposures "
+            "get a share of each rate, 0.2 at the least.",
+        ),
     ] = 1e-3
     text_learning_rate: Annotated[
         float, Meta(gt=0, le=1, description="Peak of AdamW, text encoder from scratch.")

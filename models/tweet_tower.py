@@ -33,6 +33,11 @@ class TweetTower(nn.Module):
         self.norm = nn.LayerNorm(config.dimensions)
         self.dropout = nn.Dropout(config.dropout)
 
+    def start_as(self, weights: Tensor) -> None:
+        """Let vectors begin with what `weights` [heads, codes] make of the metadata, and nothing else."""
+        self.norm.weight[: len(weights)] = 0
+        self.metadata.weight[: len(weights)] = weights
+
     def bucket(self, authors: Tensor) -> Tensor:
         """Author short keys int64 [n] to embedding rows; bucket 0 is for the unknown author (key 0)."""
         return torch.where(authors > 0, authors % (self.config.author_buckets - 1) + 1, 0)

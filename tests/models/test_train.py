@@ -80,7 +80,9 @@ def write_log(
 
 
 def recipe(text: TextConfig, **training: Any) -> Recipe:
-    settings: dict[str, Any] = {"epochs": 3, "batch": 256, "threads": 1} | training
+    # Of 3,456 exposures, a third of the rates counts; large batches make few steps.
+    rates = {"learning_rate": 3e-3, "text_learning_rate": 3e-3}
+    settings: dict[str, Any] = {"epochs": 3, "batch": 256, "threads": 1} | rates | training
     model = ModelConfig(
         text=text,
         tweet=TweetConfig(dimensions=16, hidden=16, author_buckets=64, author_width=8, dropout=0.0),
@@ -143,7 +145,7 @@ def test_what_was_held_out_judges_and_then_is_learned_from(log: Path, tmp_path: 
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     exposures = np.memmap(tmp_path / "b" / "exposures.bin", EXPOSURE, mode="r+")
     labels = exposures["labels"][n - int(n * 0.1) :, 0]
-    labels ^= 1  # what is judged by turns round
+    labels[::10] ^= 1  # some of what is judged by turns round, too little to prefer the start
     exposures.flush()
 
     def trained(name: str, refit: int) -> tuple[torch.Tensor, float]:
@@ -154,9 +156,15 @@ def test_what_was_held_out_judges_and_then_is_learned_from(log: Path, tmp_path: 
 
     (same, _), (also, _) = trained("a", 0), trained("b", 0)
     assert torch.equal(same, also)
-    (true, auc), (turned, opposite) = trained("a", 2), trained("b", 2)
-    assert auc == pytest.approx(1 - opposite)
+    (true, auc), (turned, other) = trained("a", 2), trained("b", 2)
+    assert auc > other + 0.02
     assert not torch.equal(true, turned)
+
+
+def test_what_training_makes_worse_stays_as_it_began(log: Path, tmp_path: Path) -> None:
+    result = train(log, tmp_path / "bundle", recipe(BAG, epochs=4, learning_rate=1.0, refit=0))
+    assert result.epochs == 0
+    assert not Bundle.from_pretrained(tmp_path / "bundle").network.ranker.heads.weight.any()
 
 
 def test_learning_what_was_held_out_leaves_the_level(log: Path, tmp_path: Path) -> None:
