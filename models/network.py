@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.features import profile_features
-from models.linear import Linear
 from models.ranker import Ranker
 from models.recipe import ModelConfig
 from models.text.encoders import build_text
@@ -90,12 +89,11 @@ class Network(nn.Module):
         way = self.ranker.b.weight.requires_grad and self.tweet.metadata.weight.requires_grad
         return torch.cat([pair, self.tweet.features(tweets) * way], dim=1)
 
-    def start_as(self, linear: Linear) -> None:
-        """Let an untrained network be a linear model of `linear_inputs`, exactly.
+    def start_as(self, weights: Tensor, bias: Tensor) -> None:
+        """Let an untrained network be `weights` [heads, i] · `linear_inputs` + `bias` [heads], exactly.
 
         Number i of a tweet vector is then what the metadata say for head i, and of the joint layer the logit.
         """
-        weights, bias = torch.from_numpy(linear.weights), torch.from_numpy(linear.bias)
         pairs = self.ranker.features.width
         with torch.no_grad():
             self.tweet.start_as(weights[:, pairs:])

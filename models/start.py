@@ -57,7 +57,8 @@ def start(network: Network, dataset: Dataset, terms: TermTable, rows: slice, hea
         ).cpu()
         for part in _parts(n)
     ]
-    network.start_as(fit_linear(torch.cat(inputs).numpy(), targets.labels.numpy(), targets.weights.numpy()))
+    linear = fit_linear(torch.cat(inputs).numpy(), targets.labels.numpy(), targets.weights.numpy())
+    network.start_as(torch.from_numpy(linear.weights), torch.from_numpy(linear.bias))
 
 
 def _parts(n: int) -> Iterator[slice]:
