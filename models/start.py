@@ -21,8 +21,8 @@ from models.network import Network
 from models.text.bank import TermTable
 
 #: Up to so many exposures, a linear model is most of what can be learned. On a real log, RCE from base rates
-#: and from there: 1,000 exposures 21, 31, 37 and 47, 46, 47; 3,000 49, 47 and 52, 53; 9,000 53 and 56; 31,000
-#: without any history 56 and 58; 19,000 the same. On 126,000 it cost 1.3, on 189,000 0.5.
+#: and from there, means: 1,000 exposures 30 and 47; 3,000 49 and 52; 9,000 55 and 56; 35,000 without anything
+#: from before 56 and 58. At 21,000 it cost 1 point, at 140,000 1.2, at 210,000 0.6.
 _FEW: Final = 50_000
 #: Exposures that scales and rates are learned from, at most, spread over all.
 _SAMPLE: Final = 100_000
