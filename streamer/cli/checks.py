@@ -28,13 +28,16 @@ class Finding:
 
 def kafka(settings: Settings) -> Iterator[Finding]:
     """The broker, and the topics on it."""
-    from streamer.client import topics
+    from streamer.client import topic_settings, topics
     from streamer.client.connection import ClientError, admin_client
 
     try:
         with admin_client(settings) as admin:
             nodes = len(admin.describe_cluster()["brokers"])
             counts = topics.existing(admin, settings, topics.TOPICS)
+            losses = topic_settings.losses(
+                settings.kafka, topic_settings.configs(admin, settings.kafka, counts)
+            )
     except ClientError as error:
         yield Finding(
             "kafka",
@@ -50,6 +53,14 @@ def kafka(settings: Settings) -> Iterator[Finding]:
         yield Finding("topics", "broken", problem, MEND)
     else:
         yield Finding("topics", "ok", f"{len(counts)} topics of {settings.kafka.partitions} partitions")
+    for name, (problem, setting) in losses.items():
+        yield Finding(
+            f"topic {name}",
+            "warning",
+            problem,
+            f"kafka-configs.sh --bootstrap-server {settings.kafka.bootstrap} --alter --topic {name} "
+            f"--add-config {setting}",
+        )
 
 
 def redis(settings: Settings) -> Iterator[Finding]:
