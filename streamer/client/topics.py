@@ -21,7 +21,7 @@ from streamer.client.connection import ClientError, admin_client, raw_producer
 from streamer.partition_counts import MEND, uneven
 from streamer.settings import Settings
 
-_DAY_MS = 86_400_000
+DAY_MS: Final = 86_400_000
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Topic:
 
 
 def _days(days: int) -> dict[str, str]:
-    return {"retention.ms": str(days * _DAY_MS)}
+    return {"retention.ms": str(days * DAY_MS)}
 
 
 #: Every topic, in the order in which data flow.

@@ -43,3 +43,15 @@ def test_what_others_set_is_found_and_mended_by_what_is_said(created: Settings) 
 
 def test_topics_that_are_not_there_lose_nothing(settings: Settings) -> None:
     assert losses(settings.kafka, {}) == {}
+    assert losses(settings.kafka, {"score-requests": {"retention.ms": "172800000"}}) == {}
+
+
+def test_tweets_that_are_kept_forever_ask_for_requests_that_are(settings: Settings) -> None:
+    found = {
+        "tweets": {"retention.ms": "-1", "segment.ms": "604800000"},
+        "score-requests": {"retention.ms": "172800000"},
+    }
+    [(problem, setting)] = losses(settings.kafka, found).values()
+    assert problem.startswith("kept 2 days, tweets forever ")
+    assert setting == "retention.ms=-1"
+    assert losses(settings.kafka, found | {"score-requests": {"retention.ms": "-1"}}) == {}
