@@ -105,12 +105,13 @@ class Loop:
         settings = self.recipe.training
         self._batch = settings.batch or batch_of(train.stop - train.start)
         self._share = share_of(train.stop - train.start)
-        if not saved.exists():
+        anew = not saved.exists()
+        if anew:
             start(self.network, self.dataset, self.terms, train, self.heads)
         stage = self._stage(train)
-        stand = self._restore(saved, stage) if saved.exists() else Stand()
+        stand = Stand() if anew else self._restore(saved, stage)
         self._begin(stand)
-        if not stand.refit and not stand.done:
+        if anew:
             self._best = _copy(self.network)
             stand = replace(stand, best=self._judge(held_out, 0))
         while (
