@@ -51,7 +51,8 @@ def test_parts_are_no_more_than_the_exposures_of_a_batch(log: Path, tmp_path: Pa
 def test_two_processes_learn_what_one_does_and_one_of_them_reports(
     log: Path, alone: Path, tmp_path: Path
 ) -> None:
-    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tests.models.trainee"]
+    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    launch += ["--log-dir", str(tmp_path / "launch"), "-m", "tests.models.trainee"]
     ran = subprocess.run(
         [sys.executable, "-m", *launch, str(log), str(tmp_path), "bag"],
         check=True,
