@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
-from kafka.admin import ConfigResource, ConfigResourceType
 
 from streamer.cli import checks
 from streamer.client.connection import admin_client
@@ -139,11 +138,12 @@ def test_an_option_of_the_url_that_redis_has_not_is_broken(cluster: str) -> None
 def test_a_topic_that_forgets_is_a_warning_with_the_command_that_mends_it(
     online: Command, kafka: LocalKafka, topic_prefix: str
 ) -> None:
-    online("topics", "create")
     settings = Settings.load(kafka={"bootstrap": kafka.bootstrap, "topic_prefix": topic_prefix})
     name = settings.kafka.topic("score-requests")
+    forgets = {"num_partitions": 3, "replication_factor": 1, "configs": {"retention.ms": "172800000"}}
     with admin_client(settings) as admin:
-        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, {"retention.ms": "172800000"})])
+        admin.create_topics({name: forgets}, wait_for_metadata=True)
+    online("topics", "create")
     [finding] = [finding for finding in checks.kafka(settings) if finding.status == "warning"]
     assert finding.what == f"topic {name}"
     assert f"--topic {name} --add-config retention.ms=1209600000" in finding.mend

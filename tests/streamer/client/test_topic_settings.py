@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from kafka.admin import ConfigResource, ConfigResourceType
 
+from streamer.client import topics
 from streamer.client.connection import admin_client
 from streamer.client.topic_settings import configs, losses
 from streamer.client.topics import TOPICS
 from streamer.settings import Settings
+from tests.streamer.processes import eventually
 
 
 def test_our_own_topics_keep_what_is_needed(created: Settings) -> None:
@@ -15,9 +17,9 @@ def test_our_own_topics_keep_what_is_needed(created: Settings) -> None:
     assert losses(created.kafka, found) == {}
 
 
-def test_what_others_set_is_found_and_mended_by_what_is_said(created: Settings) -> None:
+def test_what_others_set_is_found_and_mended_by_what_is_said(settings: Settings) -> None:
     """Each topic with the setting that loses something."""
-    kafka = created.kafka
+    kafka = settings.kafka
     worse = {
         "users": {"cleanup.policy": "delete"},
         "follows": {"retention.ms": "604800000"},
@@ -26,19 +28,27 @@ def test_what_others_set_is_found_and_mended_by_what_is_said(created: Settings) 
         "predictions": {"retention.ms": "1000"},  # whatever people like
     }
 
-    def alter(settings: dict[str, dict[str, str]]) -> None:
-        admin.alter_configs(
-            [ConfigResource(ConfigResourceType.TOPIC, topic, config) for topic, config in settings.items()]
+    with admin_client(settings) as admin:
+        admin.create_topics(
+            {
+                kafka.topic(name): {"num_partitions": 3, "replication_factor": 1, "configs": config}
+                for name, config in worse.items()
+            },
+            wait_for_metadata=True,
         )
-
-    with admin_client(created) as admin:
-        alter({kafka.topic(name): config for name, config in worse.items()})
+        topics.create(settings)
         found = losses(kafka, configs(admin, kafka, TOPICS))
         assert set(found) == {kafka.topic(name) for name in worse if name != "predictions"}
         assert found[kafka.topic("follows")][0].startswith("kept 7 days: ")
         assert found[kafka.topic("score-requests")][0].startswith("kept 2 days, tweets 7 days ")
-        alter({topic: dict([setting.split("=")]) for topic, (_, setting) in found.items()})
-        assert losses(kafka, configs(admin, kafka, TOPICS)) == {}
+        admin.alter_configs(
+            [
+                ConfigResource(ConfigResourceType.TOPIC, topic, dict([setting.split("=")]))
+                for topic, (_, setting) in found.items()
+            ]
+        )
+        # What is altered is there a moment later: a broker learns of it from the controller.
+        eventually(lambda: losses(kafka, configs(admin, kafka, TOPICS)) == {}, 30, "the settings")
 
 
 def test_topics_that_are_not_there_lose_nothing(settings: Settings) -> None:
