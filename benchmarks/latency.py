@@ -1,4 +1,7 @@
-"""W4: publish to visible of W1's tweets: ten a second, then a quarter and half of the capacity."""
+"""W4: publish to visible of W1's tweets: ten a second, then a quarter and half of the capacity.
+
+Once with a worker for `embed` and one for the other stages, as for two cores, once with one worker for all.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ import numpy as np
 from benchmarks.options import Options
 from benchmarks.paced import latencies, paced
 from benchmarks.result import Result
-from benchmarks.rig import Rig, running
+from benchmarks.rig import Rig, Stream, running
+from benchmarks.systems import Ours, OursApart
 from benchmarks.workload import Workload
 
 _LOADS: Final = (0.25, 0.5)
@@ -30,24 +34,34 @@ def run(options: Options) -> list[Result]:
     found: list[Result] = []
     with Rig(Workload.fanout(users=20_000)) as rig:
         rig.fill()
-        with running(rig) as stream:
-            first = 0
-            drained = []
-            for _ in range(options.rounds):
-                numbers = range(first, first := first + options.sized(_CAPACITY_TWEETS, 10))
-                drained.append(
-                    stream.drain(list(rig.workload.tweets(numbers)), rig.workload.readers(numbers))
-                )
-            capacity = statistics.median(run.rate for run in drained)
-            options.say(f"  capacity {capacity:,.0f} predictions/s")
-            mean = rig.workload.readers(range(1_000)) / 1_000
-            rates = {f"{_QUIET:.0f} tweets/s": _QUIET}
-            rates |= {f"{load:.0%} load": load * capacity / mean for load in _LOADS}
-            for load, rate in rates.items():
-                settle, count = int(rate * _SETTLE_S), int(rate * options.seconds)
-                seen = paced(stream, range(first, first := first + settle + count), rate)
-                watched = load == f"{_LOADS[0]:.0%} load"
-                found += _percentiles(load, latencies(seen[settle:]), watched=watched)
+        for workers, start in (("two workers", OursApart), ("one worker", Ours)):
+            rig.forget_tweets()
+            with running(rig, start) as stream:
+                found += _loaded(stream, workers, options)
+    return found
+
+
+def _loaded(stream: Stream, workers: str, options: Options) -> list[Result]:
+    found: list[Result] = []
+    first, drained, workload = 0, [], stream.rig.workload
+    for _ in range(options.rounds):
+        numbers = range(first, first := first + options.sized(_CAPACITY_TWEETS, 10))
+        drained.append(stream.drain(list(workload.tweets(numbers)), workload.readers(numbers)))
+    capacity = statistics.median(run.rate for run in drained)
+    options.say(f"  {workers}: capacity {capacity:,.0f} predictions/s")
+    mean = workload.readers(range(1_000)) / 1_000
+    rates = {f"{_QUIET:.0f} tweets/s": _QUIET}
+    rates |= {f"{load:.0%} load": load * capacity / mean for load in _LOADS}
+    for load, rate in rates.items():
+        settle, count = int(rate * _SETTLE_S), int(rate * options.seconds)
+        seen = paced(stream, range(first, first := first + settle + count), rate)
+        watched = load == f"{_LOADS[0]:.0%} load"
+        ms = latencies(seen[settle:])
+        options.say(
+            f"  {workers}, {load} ({rate * mean:,.0f} predictions/s): p50, p95, p99, max "
+            + ", ".join(f"{np.percentile(ms, q):.0f}" for q in (50, 95, 99, 100))
+        )
+        found += _percentiles(f"{workers}, {load}", ms, watched=watched)
     return found
 
 
@@ -62,7 +76,7 @@ def _percentiles(
     }
     return [
         Result(
-            name=f"W4, publish to visible at {load}, {name}",
+            name=f"W4, publish to visible, {load}, {name}",
             value=float(value),
             unit="ms",
             target=target,

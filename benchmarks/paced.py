@@ -6,9 +6,11 @@ the same machine reads all predictions; a prediction is visible when that consum
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
@@ -125,7 +127,7 @@ def paced(
     wanted = stream.rig.workload.readers(tweets)
     expected = stream.visible() + wanted
     sent: dict[int, float] = {}
-    with Watch(stream.settings) as watch:
+    with Watch(stream.settings) as watch, _uncollected():
         started = time.perf_counter()
         for at, number in due:
             while (left := started + at - time.perf_counter()) > 0:
@@ -136,6 +138,19 @@ def paced(
         stream.wait(expected)
         stream.until(lambda: watch.predictions >= wanted, f"{wanted:,} predictions read", 60)
     return [Seen(number, at, *watch.of(tweets[number].tweet_id)) for number, at in sent.items()]
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No collection of cycles here meanwhile: it walks all that is imported, some 250 ms every 15 s, and what
+    is published and read in that time would seem late.
+    """
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def latencies(seen: Iterable[Seen]) -> NDArray[np.float64]:

@@ -10,8 +10,9 @@ import msgspec
 
 from benchmarks.options import Options
 from benchmarks.result import Result
-from benchmarks.rig import Ours, Rig, Stream, running
+from benchmarks.rig import Rig, Stream, running
 from benchmarks.sampled_worker import PORT_ENV, Sample
+from benchmarks.systems import Ours
 from benchmarks.workload import Workload
 from models.events import ScoreRequest, Tweet
 from streamer.local.process import HOST, free_port

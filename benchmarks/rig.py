@@ -6,7 +6,6 @@ nothing of what they do.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,6 +23,7 @@ from confluent_kafka import Producer
 from kafka import KafkaConsumer, TopicPartition
 
 from benchmarks.model import TEXT, make_bundle, user_vectors
+from benchmarks.systems import Ours, System
 from benchmarks.workload import Workload, user_states
 from models.events import Prediction, ScoreRequest, Tweet
 from models.recipe import Bag, Transformer
@@ -34,20 +34,16 @@ from streamer.client import topics
 from streamer.client.connection import admin_client, raw_consumer
 from streamer.client.subscriber import decode_pair
 from streamer.local.kafka import LocalKafka
-from streamer.local.process import LocalServer, LocalServerError, free_port
+from streamer.local.process import LocalServerError
 from streamer.local.redis import LocalRedis
-from streamer.local.worker import LocalWorker
-from streamer.settings import ENV_PREFIX, KafkaSettings, RedisSettings, Settings
+from streamer.settings import KafkaSettings, RedisSettings, Settings
 from streamer.stores import RedisConnection, redis_stores
 
-_ROOT: Final = Path(__file__).parents[1]
 #: Users' states are drawn from so many: what differs costs memory here and changes no time.
 _DISTINCT: Final = 1_000
 _PAST: Final = range(-2_000, 0)
 #: Ids of 20 digits in a request, so that it stays below Kafka's limit of 1 MB.
 _MOST_NAMED: Final = 20_000
-#: Torch's threads in every system: while they wait for each other they spin, on cores that Kafka needs.
-_TORCH_THREADS: Final = 1
 #: Longest pause between looks at how many predictions there are; a look costs the broker 0.3 ms.
 _LOOK_S: Final = 0.05
 #: As large as predictions are. The first 200,000 cost 7.1 µs of the broker's time each, after a million 2.0.
@@ -148,47 +144,6 @@ class Rig:
                 admin.delete_topics([settings.kafka.topic(name) for name in topics.TOPICS])
 
 
-class Peer(LocalServer):
-    """`python -m benchmarks.peers.<module>`. Started means that its model is loaded: its port is open."""
-
-    start_timeout = 300.0
-
-    def __init__(self, module: str, settings: Settings) -> None:
-        self.name = module
-        super().__init__(port=free_port())
-        self._module, self._settings = module, settings
-
-    def command(self) -> Sequence[str]:
-        """Its settings go with the environment."""
-        kafka = self._settings.kafka
-        values = {
-            "KAFKA__BOOTSTRAP": kafka.bootstrap,
-            "KAFKA__TOPIC_PREFIX": kafka.topic_prefix,
-            "KAFKA__GROUP_PREFIX": kafka.group_prefix,
-            "REDIS__URL": self._settings.redis.url,
-            **({"BUNDLE": bundle} if (bundle := self._settings.bundle) else {}),
-            "DEVICE": self._settings.device,
-            "HTTP__PORT": self.port,
-        }
-        environment = [f"{ENV_PREFIX}{name}={value}" for name, value in values.items()]
-        python = [sys.executable, "-m", f"benchmarks.peers.{self._module}"]
-        own = [f"PYTHONPATH={_ROOT}", f"HOME={self.data_dir}", f"OMP_NUM_THREADS={_TORCH_THREADS}"]
-        return ["env", *environment, *own, *python]
-
-    def answers(self) -> bool:
-        """It opens its port when it is ready to."""
-        return True
-
-    def check(self) -> None:
-        """Raise `LocalServerError`, with its reason, when it has ended."""
-        if not self.running:
-            tail = self.log.read_text(errors="replace")[-2000:]
-            raise LocalServerError(f"{self.name} ended: {self.explain(tail)}")
-
-
-System = LocalWorker | Peer
-
-
 @dataclass(frozen=True)
 class Drained:
     """What it took to answer what was published: seconds on the clock, and of processors by process."""
@@ -210,10 +165,10 @@ class Stream:
         self.rig, self.settings, self.system = rig, settings, system
         self._stack = ExitStack()
         self._processes = {
-            "system": psutil.Process(system.pid),
-            "kafka": psutil.Process(rig.kafka.pid),
-            "redis": psutil.Process(rig.redis.pid),
-            "bench": psutil.Process(),
+            "system": list(map(psutil.Process, system.pids)),
+            "kafka": [psutil.Process(rig.kafka.pid)],
+            "redis": [psutil.Process(rig.redis.pid)],
+            "bench": [psutil.Process()],
         }
 
     def __enter__(self) -> Self:
@@ -230,7 +185,7 @@ class Stream:
     @property
     def rss(self) -> int:
         """The system's resident bytes."""
-        return int(self._processes["system"].memory_info().rss)
+        return sum(int(process.memory_info().rss) for process in self._processes["system"])
 
     def visible(self, topic: str = "predictions") -> int:
         """How many predictions there are."""
@@ -307,8 +262,10 @@ class Stream:
             time.sleep(min(_LOOK_S, 0.001 + waited / 50))
 
     def _cpu(self) -> dict[str, float]:
-        times = {name: process.cpu_times() for name, process in self._processes.items()}
-        return {name: used.user + used.system for name, used in times.items()}
+        return {
+            name: sum(used.user + used.system for used in map(psutil.Process.cpu_times, processes))
+            for name, processes in self._processes.items()
+        }
 
 
 def _producer(settings: Settings) -> Producer:
@@ -321,15 +278,6 @@ def _producer(settings: Settings) -> Producer:
             "queue.buffering.max.messages": 1_000_000,
         }
     )
-
-
-class Ours(LocalWorker):
-    """Our worker. It may start on a machine that is busy."""
-
-    start_timeout = Peer.start_timeout
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings, threads=_TORCH_THREADS)
 
 
 @contextmanager

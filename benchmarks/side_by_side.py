@@ -16,7 +16,8 @@ from msgspec.structs import asdict
 
 from benchmarks.options import Options
 from benchmarks.result import Result, ratio
-from benchmarks.rig import Drained, Ours, Peer, Rig, System, running
+from benchmarks.rig import Drained, Rig, running
+from benchmarks.systems import Ours, Peer, System
 from benchmarks.workload import Workload
 from models.events import Prediction, ScoreRequest, Tweet
 from streamer.settings import Settings

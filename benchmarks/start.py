@@ -18,7 +18,8 @@ from unittest.mock import patch
 from benchmarks.model import TEXT
 from benchmarks.options import Options
 from benchmarks.result import Result
-from benchmarks.rig import Ours, Rig, Stream
+from benchmarks.rig import Rig, Stream
+from benchmarks.systems import Ours
 from benchmarks.workload import Workload
 from models.recipe import Bag, Transformer
 

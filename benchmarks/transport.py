@@ -17,7 +17,7 @@ from kafka.admin import KafkaAdminClient
 from benchmarks.counting import ask
 from benchmarks.options import Options
 from benchmarks.result import Result, ratio
-from benchmarks.rig import Peer
+from benchmarks.systems import Peer
 from models.events import MAX_TIME_MS
 from streamer.client import topics
 from streamer.client.connection import admin_client
