@@ -79,13 +79,16 @@ def redis(settings: Settings) -> Iterator[Finding]:
     try:
         client: Any = (RedisCluster if settings.redis.cluster else Redis).from_url(**config)
         with closing(client):
-            answer = client.info()
-            # A cluster answers for each node.
-            nodes = answer.values() if settings.redis.cluster else [answer]
-            versions = {str(node["redis_version"]) for node in nodes}
-            policies = {str(node.get("maxmemory_policy", "noeviction")) for node in nodes}
-            limited = any(int(node.get("maxmemory", 0)) for node in nodes)
-            size = client.dbsize()
+            masters = (
+                [client.get_redis_connection(node) for node in client.get_primaries()]
+                if settings.redis.cluster
+                else [client]
+            )
+            answers = [master.info() for master in masters]
+            versions = {str(answer["redis_version"]) for answer in answers}
+            policies = {str(answer.get("maxmemory_policy", "noeviction")) for answer in answers}
+            limited = any(int(answer.get("maxmemory", 0)) for answer in answers)
+            size = sum(master.dbsize() for master in masters)
     except (RedisError, RedisClusterException, OSError) as error:
         yield Finding(
             "redis",

@@ -76,6 +76,17 @@ def test_a_redis_that_forgets_is_broken(redis_server: LocalRedis, redis_url: str
             client.config_set("maxmemory-policy", "noeviction")
 
 
+@pytest.mark.redis
+def test_all_masters_of_a_cluster_are_looked_at(cluster_server: str) -> None:
+    with redis.RedisCluster.from_url(cluster_server.partition("?")[0]) as cluster:
+        cluster.flushall()
+        for i in range(100):
+            cluster.set(f"user:{i}", b"x")
+    found = list(checks.redis(Settings.load(redis={"url": cluster_server})))
+    assert [finding.status for finding in found] == ["ok", "ok"]
+    assert ", 100 keys" in found[0].detail
+
+
 @pytest.mark.parametrize(
     ("url", "where"),
     [
