@@ -64,11 +64,13 @@ def kafka(settings: Settings) -> Iterator[Finding]:
 
 
 def redis(settings: Settings) -> Iterator[Finding]:
-    """Redis: reachable, new enough, and not about to forget things."""
+    """Redis: reachable, new enough, taking writes, and not about to forget things."""
     from redis import Redis, RedisCluster, RedisError
     from redis.backoff import NoBackoff
     from redis.exceptions import RedisClusterException
     from redis.retry import Retry
+
+    from streamer.stores import writable
 
     where = settings.redis.address
     try:
@@ -89,6 +91,7 @@ def redis(settings: Settings) -> Iterator[Finding]:
             policies = {str(answer.get("maxmemory_policy", "noeviction")) for answer in answers}
             limited = any(int(answer.get("maxmemory", 0)) for answer in answers)
             size = sum(master.dbsize() for master in masters)
+            refused = writable.refusal(client)
     except (RedisError, RedisClusterException, OSError) as error:
         yield Finding(
             "redis",
@@ -100,6 +103,8 @@ def redis(settings: Settings) -> Iterator[Finding]:
     version = ", ".join(sorted(versions))
     if min(tuple(map(int, v.split(".")[:2])) for v in versions) < (6, 2):
         yield Finding("redis", "broken", f"version {version} at {where} is too old", "use Redis 7.0 or later")
+    elif refused is not None:
+        yield Finding("redis", "broken", f"{where} takes no writes: {refused}", writable.mend(refused))
     else:
         yield Finding("redis", "ok", f"version {version} at {where}, {size:,} keys")
     if limited and policies - {"noeviction", "volatile-ttl", "volatile-lru", "volatile-lfu"}:

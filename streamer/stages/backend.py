@@ -76,7 +76,7 @@ class RedisBackend:
         self._connection.close()
 
     def healthy(self) -> str | None:
-        """Whether Redis answers."""
+        """Whether Redis takes writes."""
         return self._connection.healthy()
 
     def interrupt(self) -> None:

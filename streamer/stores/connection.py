@@ -31,6 +31,7 @@ from redis.retry import Retry
 
 from streamer.settings import RedisSettings
 from streamer.stage import StageUnavailable
+from streamer.stores.writable import refusal
 
 logger = logging.getLogger(__name__)
 
@@ -107,10 +108,7 @@ class RedisConnection:
             except (redis.RedisError, RedisClusterException) as error:
                 if not _away(error):
                     raise
-                if self._client is not None and not self.settings.cluster:
-                    # Over an open connection a demoted master would go on refusing; a new one may reach its
-                    # successor. A cluster's client is sent on by the node that was demoted.
-                    self._client.close()
+                self._leave(self._client)
                 now = time.monotonic()
                 if since is None:
                     since = now
@@ -169,14 +167,26 @@ class RedisConnection:
         return subscription
 
     def healthy(self) -> str | None:
-        """None when Redis answers within a second, else what is wrong. May be called in any thread."""
+        """None when Redis takes writes within a second, else what is wrong. May be called in any thread."""
         try:
             if self._health_client is None:
                 self._health_client = self._connect(_HEALTH_TIMEOUT_S)
-            self._health_client.ping()
+            refused = refusal(self._health_client)
         except (redis.RedisError, RedisClusterException) as error:
             return f"Redis at {self.address} does not answer: {error}"
-        return None
+        if refused is None:
+            return None
+        self._leave(self._health_client)
+        return f"Redis at {self.address} takes no writes: {refused}"
+
+    def _leave(self, client: Any) -> None:
+        """Have the client connect anew.
+
+        Over an open connection a demoted master would go on refusing; a new one may reach its successor. A
+        cluster's client is sent on by the node that was demoted.
+        """
+        if client is not None and not self.settings.cluster:
+            client.close()
 
     def _connect(self, timeout: float) -> Any:
         config = self.settings.redis_config() | {

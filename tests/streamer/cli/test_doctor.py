@@ -77,6 +77,16 @@ def test_a_redis_that_forgets_is_broken(redis_server: LocalRedis, redis_url: str
 
 
 @pytest.mark.redis
+def test_a_redis_that_takes_no_writes_is_broken() -> None:
+    with LocalRedis() as server, redis.Redis.from_url(server.url) as client:
+        client.replicaof("127.0.0.1", 9)
+        found = next(checks.redis(Settings.load(redis={"url": server.url})))
+    assert found.status == "broken"
+    assert found.detail == f"{server.address} takes no writes: You can't write against a read only replica."
+    assert found.mend.startswith("point redis.url at its master")
+
+
+@pytest.mark.redis
 def test_all_masters_of_a_cluster_are_looked_at(cluster_server: str) -> None:
     with redis.RedisCluster.from_url(cluster_server.partition("?")[0]) as cluster:
         cluster.flushall()
