@@ -5,7 +5,17 @@ Knows nothing of where the URL comes from. Errors do not repeat it.
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import unquote_plus, urlsplit
+
+#: Options that are the user's to choose, with those of TLS (`ssl_…`). What the URL says outranks what we set:
+#: others would change what our code relies on, such as how answers are read and who tries again when.
+_FREE: Final = {
+    "db", "username", "password", "client_name", "lib_name", "lib_version", "max_connections",
+    "health_check_interval", "socket_connect_timeout", "socket_keepalive", "socket_read_size",
+    "socket_timeout",
+}  # fmt: skip
 
 
 def address(url: str) -> str:
@@ -38,11 +48,24 @@ def without_cluster(url: str) -> tuple[str, bool]:
     return base + ("?" + "&".join(rest) if rest else ""), len(rest) < len(options)
 
 
-def unusable_options(url: str) -> list[str]:
-    """Names of options that redis-py does not have, or not with these values. Does not touch the network."""
+def refused_options(url: str) -> str | None:
+    """Which options cannot be used and why, without their values; None when all can.
+
+    Does not touch the network.
+    """
+    options = list(_options(url))
+    if wrong := [name for name, alone in options if not _usable(alone)]:
+        return f"redis-py has no such option or value: correct or remove {', '.join(wrong)}"
+    if fixed := [name for name, _ in options if name not in _FREE and not name.startswith("ssl_")]:
+        return f"our code relies on its own choice of {', '.join(fixed)}: remove that from the URL"
+    return None
+
+
+def _options(url: str) -> Iterator[tuple[str, str]]:
+    """The name of each option, and the URL with that option alone."""
     base, _, query = url.partition("?")
-    options = [option for option in query.split("&") if option]
-    return [option.partition("=")[0] for option in options if not _usable(f"{base}?{option}")]
+    for option in filter(None, query.split("&")):
+        yield unquote_plus(option.partition("=")[0]), f"{base}?{option}"
 
 
 def _usable(url: str) -> bool:
@@ -50,6 +73,6 @@ def _usable(url: str) -> bool:
 
     try:
         redis.Redis.from_url(url).connection_pool.make_connection()  # which does not connect
-    except (TypeError, ValueError, redis.RedisError):
+    except (AttributeError, TypeError, ValueError, redis.RedisError):  # the first for what is never text
         return False
     return True

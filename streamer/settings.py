@@ -181,7 +181,8 @@ class RedisSettings(Group):
     """Where Redis is, how to log in, and how long things are kept."""
 
     url: str = Field(default="redis://127.0.0.1:6379/0", repr=False)  # it may carry a password
-    """`redis://`, `rediss://` (TLS) or `unix://`; append `?cluster=true` for a Redis Cluster."""
+    """`redis://`, `rediss://` (TLS) or `unix://`; append `?cluster=true` for a Redis Cluster.
+    redis-py's options for timeouts, connections, names and TLS may follow, and outrank the settings here."""
     password: SecretStr | None = None
     """Password, when not in the URL."""
     password_file: Path | None = None
@@ -222,8 +223,8 @@ class RedisSettings(Group):
         Raises `SettingsError` when the password file cannot be read, or an option of `url` cannot be used.
         """
         url = redis_url.without_cluster(self.url)[0]
-        if wrong := ", ".join(redis_url.unusable_options(url)):
-            raise SettingsError(f"redis.url: redis-py has no such option or value: correct or remove {wrong}")
+        if problem := redis_url.refused_options(url):
+            raise SettingsError(f"redis.url: {problem}")
         config: dict[str, Any] = {
             "url": url,
             "socket_timeout": self.timeout_s,

@@ -163,9 +163,9 @@ def test_tls_files_that_do_not_work_are_told(tmp_path: Path) -> None:
 
 
 def test_a_redis_cluster_is_asked_for_in_the_url() -> None:
-    redis = Settings.load(redis={"url": "redis://h:1/0?cluster=true&protocol=3"}).redis
+    redis = Settings.load(redis={"url": "redis://h:1/0?cluster=true&client_name=x"}).redis
     assert redis.cluster
-    assert redis.redis_config()["url"] == "redis://h:1/0?protocol=3"
+    assert redis.redis_config()["url"] == "redis://h:1/0?client_name=x"
     assert not Settings.load().redis.cluster
 
 
@@ -203,6 +203,7 @@ def test_the_example_names_every_setting_and_means_the_defaults(tmp_path: Path) 
         ("pasword=hush", "pasword"),
         ("db=hush", "db"),
         ("protocol=9", "protocol"),
+        ("cache_config=hush", "cache_config"),
         ("client_name=x&cluster=true&passwort=hush&socket_timeout=hush", "passwort, socket_timeout"),
     ],
 )
@@ -215,9 +216,31 @@ def test_an_option_that_redis_has_not_is_named_without_its_value(options: str, w
 
 
 @pytest.mark.parametrize(
+    ("options", "fixed"),
+    [
+        ("decode_responses=true", "decode_responses"),
+        ("%64ecode_responses=true", "decode_responses"),
+        ("protocol=3", "protocol"),
+        ("protocol=2&cluster=true", "protocol"),
+        ("client_name=x&encoding=hush&retry=9&socket_timeout=1", "encoding, retry"),
+        ("credential_provider=hush", "credential_provider"),
+        ("connection_class=hush", "connection_class"),
+    ],
+)
+def test_an_option_that_we_rely_on_is_not_to_be_chosen(options: str, fixed: str) -> None:
+    line = f"^redis.url: our code relies on its own choice of {fixed}: remove that from the URL$"
+    with pytest.raises(SettingsError, match=line) as caught:
+        RedisSettings(url=f"rediss://h:1/0?{options}").redis_config()
+    assert "\n" not in str(caught.value)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "redis://h",
+        "redis://h/0?socket_timeout=1&socket_connect_timeout=2&socket_keepalive=no&health_check_interval=9",
+        "redis://h?db=3&username=me&password=p%26w",
         "unix:///run/redis.sock?db=2",
         "rediss://h/0?ssl_cert_reqs=none&client_name=x&max_connections=9",
     ],
