@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
@@ -19,6 +19,9 @@ from msgspec import inspect
 from models.events import MAX_TIME_MS, Engagement, Follow, Id, TimeMs, Tweet, User
 
 Event = User | Follow | Tweet | Engagement
+
+#: What `conform` makes of a label that is neither 0 nor 1.
+_ODD: Final = 2
 
 
 class LogError(Exception):
@@ -73,14 +76,15 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBa
     """Cast `batch` to the columns of `schema`: absent ones become nulls, extra ones are dropped.
 
     Ids may come as integers, labels as 0 and 1, times as timestamps, dates or ISO 8601 text; NaN is null but
-    for numbers with a fraction. `where` names the file in the error.
+    for numbers with a fraction. Labels stay numbers (int8), odd ones among them, until `drop_invalid` has
+    seen them. `where` names the file in the error.
     Raises `LogError` when a column has a type that can't be cast without loss.
     """
     columns = []
     for field in schema:
         index = batch.schema.get_field_index(field.name)
         if index < 0:
-            columns.append(pa.nulls(batch.num_rows, field.type))
+            columns.append(pa.nulls(batch.num_rows, _read_as(field)))
             continue
         column = batch.column(index)
         try:
@@ -92,7 +96,11 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBa
             ) from None
         except LogError as error:
             raise LogError(f"{where}: column `{field.name}`: {error}") from None
-    return pa.record_batch(columns, schema=pa.schema([f.with_nullable(True) for f in schema]))
+    return pa.record_batch(columns, schema=pa.schema([(f.name, _read_as(f)) for f in schema]))
+
+
+def _read_as(field: pa.Field) -> pa.DataType:
+    return pa.int8() if pa.types.is_boolean(field.type) else field.type
 
 
 def is_time(name: str) -> bool:
@@ -105,19 +113,23 @@ def _cast(column: pa.Array, field: pa.Field) -> pa.Array:
         column = column.dictionary_decode()
     if pa.types.is_floating(column.type) and not pa.types.is_floating(field.type):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-        if pa.types.is_boolean(field.type):
-            _check_labels(column)
-        elif pa.types.is_string(field.type):
+        if pa.types.is_string(field.type):
             column = _whole(column)
+    if pa.types.is_boolean(field.type):
+        return _labels(column)
     if is_time(field.name):
         column = _times(column)
     return column.cast(field.type)
 
 
-def _check_labels(column: pa.Array) -> None:
-    odd = column.filter(pc.not_equal(pc.multiply(column, column), column))
-    if len(odd):
-        raise LogError(f"{odd[0].as_py()} is no label: give true, false, 1, 0 or nothing")
+def _labels(column: pa.Array) -> pa.Array:
+    """1, 0, null, and `_ODD` for other numbers, which a cast would take for true."""
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        no, yes, odd = (pa.scalar(number, column.type) for number in (0, 1, _ODD))
+        column = pc.if_else(pc.or_(pc.equal(column, no), pc.equal(column, yes)), column, odd)
+    else:
+        column = column.cast(pa.bool_())
+    return column.cast(pa.int8())
 
 
 def _whole(column: pa.Array) -> pa.Array:
@@ -146,9 +158,10 @@ def _times(column: pa.Array) -> pa.Array:
 def drop_invalid(
     batch: pa.RecordBatch, schema: pa.Schema, time: str, rejected: Counter[str]
 ) -> pa.RecordBatch:
-    """Drop rows that can't be used; count each by its reason.
+    """Drop rows of `conform` that can't be used, count each by its reason, and make the labels bool.
 
-    Such lack a required value, or have a blank id, an impossible time or keep rate, or text that is none.
+    Such lack a required value, or have a blank id, an impossible time or keep rate, a number for a label that
+    is neither 0 nor 1, or text that is none.
     """
     batch = _drop_undecodable(batch, rejected)
     good = pa.array(np.ones(batch.num_rows, dtype=bool))
@@ -160,6 +173,9 @@ def drop_invalid(
         elif field.name == "keep_rate":
             ok = pc.fill_null(pc.and_(pc.greater(column, 0.0), pc.less_equal(column, 1.0)), True)
             reason = "`keep_rate` is not above 0 and at most 1"
+        elif pa.types.is_boolean(field.type):
+            ok = pc.fill_null(pc.not_equal(column, _ODD), field.nullable)
+            reason = f"`{field.name}` is {'' if field.nullable else 'missing or '}neither 0 nor 1"
         elif field.nullable:
             continue
         elif field.name.endswith("_id"):
@@ -171,7 +187,8 @@ def drop_invalid(
         if lost := pc.sum(pc.and_not(good, ok)).as_py():
             rejected[reason] += lost
             good = pc.and_(good, ok)
-    return batch if pc.all(good, min_count=0).as_py() else batch.filter(good)
+    kept = batch if pc.all(good, min_count=0).as_py() else batch.filter(good)
+    return kept.cast(pa.schema([field.with_nullable(True) for field in schema]))
 
 
 def _drop_undecodable(batch: pa.RecordBatch, rejected: Counter[str]) -> pa.RecordBatch:

@@ -91,6 +91,8 @@ def _value(name: str, value: Any) -> Any:
             return value[: _LONGEST.get(name)]
         case int() if name.endswith("_id"):
             return str(value)
+        case float() if value in (0.0, 1.0):  # a label, where others are missing: pandas writes it so
+            return int(value)
     return value
 
 

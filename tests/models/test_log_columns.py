@@ -21,11 +21,48 @@ def read(name: str, values: pa.Array, table: str = "exposures") -> list[object]:
     return found
 
 
-def test_labels_that_are_floats_are_true_false_or_unknown() -> None:
-    assert read("retweet", pa.array([1.0, 0.0, NAN, None])) == [True, False, None, None]
-    assert read("like", pa.array([1, 0, None], pa.int8())) == [True, False, None]
-    with pytest.raises(LogError, match=r"^x: column `retweet`: 0\.3 is no label: give true, false, 1, 0 or"):
-        read("retweet", pa.array([1.0, NAN, 0.3]))
+def kept(column: str, values: pa.Array, table: str = "exposures") -> tuple[list[object], Counter[str]]:
+    """A column's values in the rows that are kept, and why the others are not."""
+    kind = KINDS[table]
+    usual = {"user_id": "u", "tweet_id": "t", "shown_at": 1, "retweet": True}
+    rows = {name: [value] * len(values) for name, value in usual.items()} | {column: values}
+    rejected: Counter[str] = Counter()
+    batch = conform(pa.record_batch(rows), kind.schema, "x")
+    found = drop_invalid(batch, kind.schema, kind.time, rejected)
+    assert found.schema.types == kind.schema.types
+    return found[column].to_pylist(), rejected
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([True, False, None]),
+        pa.array([1, 0, None], pa.int8()),
+        pa.array([1, 0, None], pa.uint64()),
+        pa.array([1.0, 0.0, NAN]),
+        pa.array([1.0, -0.0, None], pa.float32()),
+        pa.array([1, 0, None]).dictionary_encode(),
+    ],
+)
+def test_labels_are_true_false_or_unknown(values: pa.Array) -> None:
+    found, rejected = kept("like", values)
+    assert (found, rejected) == ([True, False, None], {})
+    assert kept("retweet", values) == ([True, False], {"`retweet` is missing or neither 0 nor 1": 1})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([1, 2, -1, 0, 256, None]),
+        pa.array([1, 2, 255, 0, 7, None], pa.uint8()),
+        pa.array([1, 2**64 - 1, 2**32, 0, 2**63, None], pa.uint64()),
+        pa.array([1.0, 0.3, -1.0, 0.0, 2.0, NAN]),
+        pa.array([1.0, float("inf"), 1e300, 0.0, -0.5, None]),
+    ],
+)
+def test_rows_with_other_numbers_for_labels_are_counted(values: pa.Array) -> None:
+    assert kept("like", values) == ([True, False, None], {"`like` is neither 0 nor 1": 3})
+    assert kept("retweet", values) == ([True, False], {"`retweet` is missing or neither 0 nor 1": 4})
 
 
 def test_ids_that_are_floats_are_read_while_they_have_all_digits() -> None:

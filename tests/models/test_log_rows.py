@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.events import MAX_TEXT, Engagement, Follow, Tweet, User
-from models.log import EventLog, Exposure
+from models.log import EventLog, Exposure, open_exposures
 from models.log_rows import WordlessTweet, meant, to_structs
 
 TWEET: dict[str, Any] = {"tweet_id": "1", "author_id": "2", "created_at": 5, "text": "hello"}
@@ -113,3 +113,26 @@ def test_lines_are_read_as_leniently_as_columns(tmp_path: Path) -> None:
     [batch] = log.exposures[""].batches()
     assert batch["user_id"].to_pylist() == ["3", "3"]
     assert batch["retweet"].to_pylist() == [False, True]
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+@pytest.mark.parametrize("head", ["retweet", "quote"])
+@pytest.mark.parametrize("number", [int, float])
+def test_numbers_that_are_no_labels_are_counted_in_either_form(
+    tmp_path: Path, suffix: str, head: str, number: type[int] | type[float]
+) -> None:
+    rows = [
+        {"user_id": "u", "tweet_id": str(i), "shown_at": 9 - i, "retweet": number(1), head: number(label)}
+        for i, label in enumerate([0, 1, 2, -1])
+    ]
+    path = tmp_path / f"exposures.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path.write_text("\n".join(map(json.dumps, rows)))
+    table = open_exposures(path)
+    [batch] = table.batches()
+    assert batch[head].to_pylist() == [True, False]
+    assert batch["tweet_id"].to_pylist() == ["1", "0"]
+    [(reason, count)] = table.rejected.items()
+    assert (count, f"{head}`" in reason) == (2, True)
