@@ -39,10 +39,8 @@ class Losses(msgspec.Struct, kw_only=True, frozen=True):
         """Lines for people; none where all is well."""
         out = []
         for table, counts in self._by_table().items():
-            most = _most(counts)
-            out += [f"{self._share(table, count)} left out: {reason}" for reason, count in most[:_SHOWN]]
-            if rest := most[_SHOWN:]:
-                out.append(f"{self._share(table, sum(dict(rest).values()))} left out for other reasons")
+            for reason, count in most_frequent(counts):
+                out.append(f"{self._share(table, count)} left out: {reason}")
         engagements = self.rows.get("engagements", 0) - sum(self.rejected.get("engagements", {}).values())
         if 2 * self.unmatched > engagements:
             out.append(
@@ -61,7 +59,7 @@ class Losses(msgspec.Struct, kw_only=True, frozen=True):
         found = [
             f"{self._share(table, count)}: {reason}"
             for table, counts in self._by_table().items()
-            for reason, count in _most(counts)[:1]
+            for reason, count in most_frequent(counts)[:1]
         ]
         return f" (left out: {'; '.join(found)})" if found else ""
 
@@ -109,5 +107,9 @@ def _answered(dataset: Dataset) -> tuple[int, int]:
     return int(labels.any(1).sum()), int(answered.sum())
 
 
-def _most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda item: -item[1])
+def most_frequent(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Reasons worth showing with their counts, the most frequent first, and the sum of the others."""
+    most = sorted(counts.items(), key=lambda item: -item[1])
+    if rest := most[_SHOWN:]:
+        most[_SHOWN:] = [("other reasons", sum(count for _, count in rest))]
+    return most

@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Final
 
 from models.figures import Metrics
+from models.losses import most_frequent
 from models.metrics import Scores
 
 #: Name, digits, unit of every figure, as it is headed and in the order shown.
@@ -144,10 +145,11 @@ def _details(metrics: Metrics) -> Iterable[str]:
     yield f"<h2>Decisions at a probability of {d.threshold:g}</h2>"
     found = (("Accuracy", d.accuracy), ("Precision", d.precision), ("Recall", d.recall), ("F1", d.f1))
     yield _table([title for title, _ in found], [("", [_number(value, 4) for _, value in found])])
-    if metrics.skipped:
+    if metrics.skipped or metrics.rejected:
         yield "<h2>Left out</h2>"
-        for reason, count in metrics.skipped.items():
-            yield f"<p>{count:,} exposures: {escape(reason)}</p>"
+        for table, lost in {"exposures": metrics.skipped, **metrics.rejected}.items():
+            for reason, count in most_frequent(lost):
+                yield f"<p>{count:,} {table}: {escape(reason)}</p>"
 
 
 def _cells(figures: Scores) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from models.bundle import Bundle
@@ -16,6 +17,7 @@ from models.events import Tweet, User
 from models.log import LogError, LogWriter
 from models.metrics import Scores, decisions
 from models.report import write_report
+from models.report.page import page as page_of
 from tests.models.tiny import tiny_bundle
 
 T = 1_700_000_000_000
@@ -128,6 +130,35 @@ def test_what_cannot_be_judged_is_counted(bundle: Path, tmp_path: Path) -> None:
         "the tweet is not in the log, or is younger than the exposure": 1,
         "the same user, tweet and time once more": 2,
     }
+
+
+def left_out(page: str) -> list[str]:
+    _, _, rest = page.partition("<h2>Left out</h2>")
+    return re.findall(r"<p>(.*?)</p>", rest.partition("<h2>")[0])
+
+
+def test_the_page_says_what_was_left_out_of_each_table(bundle: Path, tmp_path: Path) -> None:
+    log = write_log(tmp_path / "log", [*grid(), exposure(0, "missing", True)])
+    users = [{"user_id": f"u{i}", "followers": 5 - i} for i in range(8)]
+    pq.write_table(pa.Table.from_pylist(users), log / "users.parquet")
+    did = {"user_id": "u1", "tweet_id": "1", "action": "<b>", "at": T}
+    pq.write_table(pa.Table.from_pylist([did]), log / "engagements.parquet")
+    evaluate(bundle, log, report=tmp_path / "report")
+    assert left_out((tmp_path / "report" / "report.html").read_text()) == [
+        "1 exposures: the tweet is not in the log, or is younger than the exposure",
+        "2 users: Expected `int` &gt;= 0 - at `$.followers`",
+        "1 engagements: Invalid enum value &#x27;&lt;b&gt;&#x27; - at `$.action`",
+    ]
+
+
+def test_the_page_names_the_most_frequent_reasons_only_and_none_where_nothing_was(
+    bundle: Path, tmp_path: Path
+) -> None:
+    found = evaluate(bundle, write_log(tmp_path / "log", grid()))
+    assert "Left out" not in page_of("m", found.retweet, found, [])
+    found = msgspec.structs.replace(found, rejected={"users": {f"reason {i}": i for i in range(1, 9)}})
+    lines = left_out(page_of("m", found.retweet, found, []))
+    assert (lines[0], lines[-1], len(lines)) == ("8 users: reason 8", "6 users: other reasons", 6)
 
 
 def test_nothing_to_judge_is_an_error(bundle: Path, tmp_path: Path) -> None:

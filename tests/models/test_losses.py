@@ -57,7 +57,7 @@ def test_only_the_most_frequent_reasons_are_shown_one_by_one() -> None:
     lost = Losses(rows={"users": 99}, rejected={"users": {f"reason {i}": i for i in range(1, 9)}})
     lines = lost.warnings()
     assert lines[0] == "users: 8 of 99 rows left out: reason 8"
-    assert lines[-1] == "users: 6 of 99 rows left out for other reasons"
+    assert lines[-1] == "users: 6 of 99 rows left out: other reasons"
     assert len(lines) == 6
 
 
