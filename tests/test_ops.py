@@ -19,9 +19,12 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from streamer import metrics
 from streamer.settings import Settings
+from streamer.stages import STAGES
 
 ROOT = Path(__file__).parents[1]
 COMPOSE = ROOT / "docker-compose.yml"
+#: Goes on top of it.
+GPU = ROOT / "ops" / "docker" / "gpu.yml"
 DASHBOARDS = sorted((ROOT / "ops" / "grafana" / "dashboards").glob("*.json"))
 SAMPLES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 
@@ -63,7 +66,7 @@ def test_dashboard_uses_the_provisioned_source(path: Path) -> None:
 
 def test_compose_file_is_valid() -> None:
     if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0:
-        command = ["docker", "compose", "--profile", "gpu", "config", "--quiet"]
+        command = ["docker", "compose", "-f", str(COMPOSE), "-f", str(GPU), "config", "--quiet"]
     else:
         pytest.importorskip(
             "check_jsonschema", reason="neither the compose plugin nor check-jsonschema is here"
@@ -75,6 +78,7 @@ def test_compose_file_is_valid() -> None:
             "--builtin-schema",
             "vendor.compose-spec",
             str(COMPOSE),
+            str(GPU),
         ]
     checked = subprocess.run(
         command,
@@ -100,10 +104,25 @@ def test_mounted_files_exist() -> None:
     assert all((ROOT / source).is_dir() for source in sources - {"./bundle"})
 
 
-@pytest.mark.parametrize("service", ["topics", "worker", "worker-gpu"])
+def test_compose_runs_every_stage_once() -> None:
+    stages = [
+        service["command"][1:]
+        for service in services().values()
+        if service.get("command", "")[:1] == ["worker"]
+    ]
+    assert sorted(chain(*stages)) == sorted(STAGES)
+
+
+def test_a_gpu_is_for_a_service_that_there_is() -> None:
+    (service,) = yaml.safe_load(GPU.read_text())["services"]
+    assert services()[service]["command"] == ["worker", "embed"]
+
+
+@pytest.mark.parametrize("service", ["topics", "embed", "score"])
 def test_settings_take_what_compose_sets(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in services()[service]["environment"].items():
-        monkeypatch.setenv(name, re.sub(r"\$\{\w+:-(.*?)\}", r"\1", str(value)))
+    of_gpu = yaml.safe_load(GPU.read_text())["services"].get(service, {}).get("environment", {})
+    for name, value in {**services()[service]["environment"], **of_gpu}.items():
+        monkeypatch.setenv(name, str(value))
     settings = Settings.load()
     assert settings.kafka.bootstrap == "kafka:19092"
     if service != "topics":
@@ -112,7 +131,6 @@ def test_settings_take_what_compose_sets(service: str, monkeypatch: pytest.Monke
         assert settings.http.host == "0.0.0.0"
         assert settings.http.port == discovery["port"]
         assert service in discovery["names"]
-        assert settings.stages == ()
 
 
 def test_one_kafka_version() -> None:
