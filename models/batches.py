@@ -50,7 +50,8 @@ def pair_inputs(dataset: Dataset, terms: TermTable, exposures: NDArray[np.void])
     items = terms.rows[readers["rows"][:, :m], :HISTORY_TERMS]
     sketches = sketch(reader_terms(readers["snapshot"], items))
     asks = asked(terms.rows[tweets], terms.weights, terms.tastes)
-    leanings = codes(terms.tastes.leanings(terms.readers[users]))
+    words = readers["snapshot"]["stats"]["words"]
+    leanings = codes(terms.tastes.leanings(terms.readers[users], words))
     return np.concatenate(
         [
             exposures["features"],
@@ -85,7 +86,8 @@ def judge(
     slots = np.zeros(rows.shape, np.int64)
     slots[known] = places[len(shown) :]
     items = vectors[tensor(slots)] * tensor(known).unsqueeze(-1)
-    leanings = terms.tastes.features(terms.readers[users])
+    words = readers["snapshot"]["stats"]["words"]
+    leanings = terms.tastes.features(terms.readers[users], words)
     people = network.users(histories(readers["snapshot"], items, known, leanings, readers["reader"]))
     features = tensor(pair_inputs(dataset, terms, exposures))
     logits = network.pairs(people, tensor(user_of), vectors, tensor(places[: len(shown)]), features)

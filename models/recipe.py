@@ -260,7 +260,7 @@ class TrainingConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     ] = 2
     other_heads: Annotated[
         float, Meta(ge=0, le=1_000, description="Weight of each other action's loss, where a retweet's is 1.")
-    ] = 0.3
+    ] = 1.0
     batch: Annotated[
         int,
         Meta(

@@ -162,14 +162,16 @@ class ServingModel:
         """
         with torch.inference_mode():
             items = self.tensor(vectors.astype(np.float32))
-            batch = histories(users, items, known, self.tastes.features(tastes), readers)
+            batch = histories(
+                users, items, known, self.tastes.features(tastes, users["stats"]["words"]), readers
+            )
             result = self.bundle.network.users(batch)
         out = np.zeros(len(users), self.user_dtype)
         out["habits"] = habits_of(users["stats"])
         out["vector"] = VECTOR.codes(result.vector)
         out["interests"] = pack(INTEREST.codes(result.interests))
         out["filled"] = result.filled.cpu().numpy()
-        out["leaning"] = codes(self.tastes.leanings(tastes))
+        out["leaning"] = codes(self.tastes.leanings(tastes, users["stats"]["words"]))
         out["sketch"] = sketch(reader_terms(users, terms))
         return out
 

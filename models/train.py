@@ -9,6 +9,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -42,6 +43,9 @@ from models.text.prepare import SAMPLE, check_of, freeze, prepare_text
 from models.text.terms import learn_weights
 from models.text.tokens import Tokens
 from models.unfinished import CHECKPOINT, Mark, unfinished, unfinished_folder
+
+#: Exposures whose readers' profiles are looked at, spread over all.
+_PROFILES: Final = 1 << 18
 
 
 @dataclass(slots=True, frozen=True)
@@ -235,6 +239,7 @@ def _untrained(dataset: Dataset, recipe: Recipe, heads: list[str], old: int, fol
                         weights,
                         done["reader"],
                         done["tweet"],
+                        _profiles(dataset),
                         recipe.model.tastes,
                         recipe.training.seed,
                     )
@@ -258,6 +263,15 @@ def _done(dataset: Dataset, old: int) -> NDArray[np.void]:
     readers = np.unique(rows["reader"])
     some = readers[:: -(-len(readers) // READERS) or 1]
     return rows[np.isin(rows["reader"], some)]
+
+
+def _profiles(dataset: Dataset) -> dict[int, NDArray[np.uint16]]:
+    """The profile words of readers of the exposures, by short key."""
+    exposures = dataset.exposures
+    rows = np.unique(exposures["user"][:: -(-len(exposures) // _PROFILES) or 1])
+    readers, first = np.unique(dataset.users["reader"][rows], return_index=True)
+    words = dataset.users["snapshot"]["stats"]["words"][rows[first]]
+    return dict(zip(readers.tolist(), words, strict=True))
 
 
 def _sample(dataset: Dataset) -> list[str | list[int]]:

@@ -12,6 +12,7 @@ Apart from what serves, which does without the libraries that learn. Knows nothi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,8 @@ from scipy.linalg import eigh
 from scipy.sparse import csr_matrix, diags
 from sklearn.decomposition import TruncatedSVD
 
+from models.state.user import WORDS
+from models.text.learn_leanings import learn_leanings
 from models.text.tastes import Floats, Tastes, no_tastes, sums
 from models.text.terms import BUCKETS, Terms
 
@@ -43,10 +46,12 @@ def learn_tastes(
     weights: Floats,
     reader: NDArray[np.integer],
     tweet: NDArray[np.integer],
+    profiles: Mapping[int, NDArray[np.uint16]],
     width: int,
     seed: int,
 ) -> Tastes:
-    """From `reader[i]` having engaged with the tweet of terms `terms[tweet[i]]`, for each i.
+    """From `reader[i]` having engaged with the tweet of terms `terms[tweet[i]]`, for each i, and the words
+    [WORDS] of readers' profiles, where they are known.
 
     Terms that nobody engaged with have no vector, and nothing has where fewer than two readers did.
     """
@@ -71,7 +76,11 @@ def learn_tastes(
     found.terms[:, : len(chosen)] = vectors @ directions
     found.center[: len(chosen)] = center @ directions
     found.spread[: len(chosen)] = spread
-    return found
+    leanings = np.zeros((len(names), width))
+    leanings[:, : len(chosen)] = mean @ directions
+    nothing = np.zeros(WORDS, np.uint16)
+    words = np.stack([profiles.get(name, nothing) for name in names.tolist()])
+    return learn_leanings(found, words, leanings, count)
 
 
 def _shared(

@@ -24,6 +24,7 @@ from models.recipe import (
     Transformer,
     TweetConfig,
 )
+from models.state.user import WORD_BUCKETS
 from models.text.prepare import learn_tokenizer
 from models.text.tastes import Tastes
 from models.text.terms import BUCKETS
@@ -52,12 +53,14 @@ def tiny_config(text: TextConfig = BAG, interests: int = 4) -> ModelConfig:
 
 
 def random_tastes(width: int) -> Tastes:
-    """Of terms that lean anywhere, and of readers who differ."""
+    """Of terms and words that lean anywhere, and of readers who differ."""
     rng = np.random.default_rng(0)
     terms = rng.normal(size=(BUCKETS, width)).astype(np.float32)
     terms[0] = 0
     center, spread = rng.normal(size=(2, width)).astype(np.float32)
-    return Tastes(terms, center, np.abs(spread))
+    words = rng.normal(size=(WORD_BUCKETS, width)).astype(np.float32)
+    words[0] = 0
+    return Tastes(terms, center, np.abs(spread), words)
 
 
 def tiny_bundle(

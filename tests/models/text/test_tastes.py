@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from models.state.taste import remember, taste_dtype
+from models.state.user import WORDS
 from models.text.learn_tastes import learn_tastes
 from models.text.likeness import codes, likeness
 from models.text.tastes import Tastes
@@ -18,16 +22,24 @@ WEIGHTS[0] = 0
 TERMS = np.array([[1, 0], [2, 0], [3, 0], [4, 0], [5, 0], [6, 0]], np.uint16)
 
 
-def learned(reader: list[int], tweet: list[int], width: int = 1) -> Tastes:
-    return learn_tastes(TERMS, WEIGHTS, np.array(reader), np.array(tweet), width, seed=0)
+def learned(
+    reader: list[int], tweet: list[int], width: int = 1, profiles: Mapping[int, int] | None = None
+) -> Tastes:
+    """`profiles` are of one word each, by reader."""
+    words = {name: profile(word)[0] for name, word in (profiles or {}).items()}
+    return learn_tastes(TERMS, WEIGHTS, np.array(reader), np.array(tweet), words, width, seed=0)
 
 
-def two_camps() -> Tastes:
+def profile(word: int) -> NDArray[np.uint16]:
+    return np.array([[word] + [0] * (WORDS - 1)], np.uint16)
+
+
+def two_camps(profiles: Mapping[int, int] | None = None) -> Tastes:
     """Readers 0 to 11 care for words 1, 2, 3; readers 12 to 23 for 4, 5, 6."""
     reader = np.repeat(np.arange(24), 3 * 10)
     tweet = np.concatenate([np.tile([0, 1, 2], 12 * 10), np.tile([3, 4, 5], 12 * 10)])
     tweet[::10] = 5 - tweet[::10]  # but for one time in ten
-    return learned(reader.tolist(), tweet.tolist())
+    return learned(reader.tolist(), tweet.tolist(), profiles=profiles)
 
 
 def reader_of(tastes: Tastes, *tweets: int) -> NDArray[np.void]:
@@ -52,7 +64,7 @@ def test_a_reader_leans_to_the_own_camp_the_more_the_more_is_known() -> None:
     tastes = two_camps()
     little, much = reader_of(tastes, 0), reader_of(tastes, *[0, 1] * 20)
     nobody = np.zeros_like(little)
-    leanings = tastes.leanings(np.concatenate([nobody, little, much]))
+    leanings = tastes.leanings(np.concatenate([nobody, little, much]), profile(0).repeat(3, 0))
     own, others = tastes.of_tweets(TERMS[[2, 5]])
     products = leanings @ own
     assert products[0] == 0 < products[1] < products[2]
@@ -61,6 +73,36 @@ def test_a_reader_leans_to_the_own_camp_the_more_the_more_is_known() -> None:
     found = likeness(np.stack([own]), np.zeros(3, np.intp), codes(leanings), readers)
     np.testing.assert_allclose(found[:, 0], products, rtol=0.05)
     np.testing.assert_allclose(found[:, 1], [0, 1, 1], atol=1e-4)
+
+
+def test_a_reader_leans_as_the_profile_says_until_engagements_say_otherwise() -> None:
+    tastes = two_camps({reader: 100 if reader < 12 else 200 for reader in range(24)})
+    own, others = tastes.of_tweets(TERMS[[2, 5]])
+    nobody, little, much = reader_of(tastes), reader_of(tastes, 0), reader_of(tastes, *[0, 1] * 200)
+    assert tastes.leanings(nobody, profile(100))[0] @ own > 0
+    assert tastes.leanings(nobody, profile(200))[0] @ others > 0
+    assert not tastes.leanings(nobody, profile(300)).any()  # a word that nobody had
+    of_the_others = np.concatenate(
+        [tastes.leanings(reader, profile(200)) for reader in (nobody, little, much)]
+    )
+    products = of_the_others @ own
+    assert products[0] < products[1] < 0 < products[2]
+    # What profiles say, readers do not differ by.
+    assert tastes.spread[0] < two_camps().spread[0]
+
+
+@pytest.mark.parametrize(
+    "profiles",
+    [
+        {reader: 100 + reader % 2 for reader in range(24)},  # both camps have either word
+        {reader: 100 if reader < 9 else 0 for reader in range(24)},  # nine readers tell who they are
+        {},
+    ],
+)
+def test_profiles_that_tell_nothing_change_nothing(profiles: Mapping[int, int]) -> None:
+    plain, told = two_camps(), two_camps(profiles)
+    assert not told.words.any()
+    assert told.spread.tobytes() == plain.spread.tobytes()
 
 
 def test_too_few_readers_to_learn_from() -> None:

@@ -99,8 +99,8 @@ def test_a_reader_counts_for_as_much_as_there_was_to_learn_from() -> None:
     users = some(people(), torch.full((3,), 4))
     unmet = vectors(encoder, users._replace(readers=torch.tensor([0, 1, 2]))).vector
     assert torch.equal(unmet[1:], unmet[:1].expand(2, -1))
-    encoder.meet(torch.tensor([2] * 5 + [3]))
-    encoder.meet(torch.tensor([2] * 295 + [35]))  # of reader 3's bucket
+    encoder.meet(torch.tensor([2] * 5 + [3] * 20))
+    encoder.meet(torch.tensor([2] * 295 + [35] * 20))  # of reader 3's bucket
     found = vectors(encoder, users._replace(readers=torch.tensor([1, 3, 2]))).vector
     assert torch.equal(found[0], unmet[0])
     little, much = (found[1:] - unmet[0]).abs().amax(1)
