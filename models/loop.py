@@ -111,9 +111,6 @@ class Loop:
         stage = self._stage(train)
         stand = Stand() if anew else self._restore(saved, stage)
         self._begin(stand)
-        if anew:
-            self._best = _copy(self.network)
-            stand = replace(stand, best=self._judge(held_out, 0))
         while (
             not stand.refit
             and stand.epoch <= settings.epochs
