@@ -1,6 +1,6 @@
 """W4: publish to visible of W1's tweets: ten a second, then a quarter and half of the capacity.
 
-Once with a worker for `embed` and one for the other stages, as for two cores, once with one worker for all.
+Once with a worker for `embed` and one for the other stages, once with one worker for all.
 """
 
 from __future__ import annotations
