@@ -31,7 +31,7 @@ from redis.retry import Retry
 
 from streamer.settings import RedisSettings
 from streamer.stage import StageUnavailable
-from streamer.stores.writable import refusal
+from streamer.stores.writable import mend, refusal
 
 logger = logging.getLogger(__name__)
 
@@ -118,9 +118,10 @@ class RedisConnection:
                         self.address, error, self.settings.retry_s,
                     )  # fmt: skip
                 if now - since >= self.settings.retry_s:
+                    advice = mend(error) if isinstance(error, redis.ResponseError) else "start it"
                     raise StageUnavailable(
-                        f"Redis at {self.address} stayed away for {now - since:.0f} s ({error}): start it, "
-                        "or raise redis.retry_s"
+                        f"Redis at {self.address} stayed away for {now - since:.0f} s ({error}): "
+                        f"{advice}, or raise redis.retry_s"
                     ) from error
                 if self._interrupted.wait(min(pause, since + self.settings.retry_s - now)):
                     raise StageUnavailable(f"stopped while Redis at {self.address} was away") from error

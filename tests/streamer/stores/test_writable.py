@@ -11,6 +11,7 @@ import redis
 
 from streamer.local.redis import LocalRedis
 from streamer.settings import RedisSettings
+from streamer.stage import StageUnavailable
 from streamer.stores import RedisConnection
 from streamer.stores.writable import mend, refusal
 from tests.streamer.processes import eventually
@@ -65,6 +66,19 @@ def test_what_refuses_writes_is_not_ready(
         refused = refusal(client)
         assert refused is not None
         assert remedy in mend(refused)
+        connection.close()
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize(
+    ("state", "remedy"), [(replica, "point redis.url at its master"), (full, "maxmemory")]
+)
+def test_a_refusal_that_lasts_ends_in_what_to_do(state: Callable[[Any, Path], None], remedy: str) -> None:
+    with LocalRedis() as server, redis.Redis.from_url(server.url) as client:
+        connection = RedisConnection(RedisSettings(url=server.url, retry_s=0.3))
+        state(client, server.data_dir)
+        with pytest.raises(StageUnavailable, match=f"{remedy}.*, or raise redis.retry_s"):
+            connection.run([("SET", "key", b"value")])
         connection.close()
 
 
