@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,15 +32,22 @@ class Rig:
 
     def begin(self) -> None:
         """Publish, and return while most of it is not done."""
-        first, before = len(self.flow.published), len(self.flow.found)
-        self.flow.publish(SLICE)
-        self.flow.engage(first, SLICE)
+        before = len(self.flow.found)
+        self.publish()
         self.flow.await_pairs(before + 100)
         assert not self.flow.expected <= self.flow.found.keys(), "all was done already"
 
-    def outage(self, server: LocalKafka | LocalRedis) -> None:
-        """Kill the server, and have it back."""
+    def publish(self) -> None:
+        """Tweets, and engagements with them."""
+        first = len(self.flow.published)
+        self.flow.publish(SLICE)
+        self.flow.engage(first, SLICE)
+
+    @contextmanager
+    def outage(self, server: LocalKafka | LocalRedis) -> Iterator[None]:
+        """Kill the server, and have it back a while after what is done meanwhile."""
         server.kill()
+        yield
         time.sleep(AWAY_S)  # not to wait for something: this is the outage
         server.start()
 
@@ -70,8 +77,8 @@ def test_redis_away_for_10_seconds(rig: Rig) -> None:
     pid, logged = rig.worker.pid, len(rig.worker.log.read_text())
     with rig.flow:
         rig.begin()
-        rig.outage(rig.redis)
-        rig.flow.publish(SLICE)
+        with rig.outage(rig.redis):
+            rig.publish()  # which both `embed` and `users` then wait with, whatever was done before
         rig.recover()
     assert rig.worker.pid == pid
     log = rig.worker.log.read_text()[logged:].splitlines()
@@ -86,7 +93,8 @@ def test_kafka_away_for_10_seconds(rig: Rig) -> None:
     pid, logged = rig.worker.pid, len(rig.worker.log.read_text())
     with rig.flow:
         rig.begin()
-    rig.outage(rig.kafka)
+    with rig.outage(rig.kafka):
+        pass
     with rig.flow:
         rig.flow.publish(SLICE)
         rig.recover()
