@@ -45,6 +45,6 @@ def mend(refused: redis.ResponseError) -> str:
             return "CONFIG SET maxmemory to more, or maxmemory-policy to volatile-ttl (drops tweets first)"
         case NoPermissionError():
             return "let its user write the keys in ops/keys.md (ACL SETUSER)"
-    if str(refused).startswith("NOREPLICAS"):
+    if "NOREPLICAS" in str(refused):  # behind the command, where it was one of a pipeline
         return "start its replicas, or CONFIG SET min-replicas-to-write to fewer"
     return "see its log: is the disk full, or its folder not writable?"

@@ -71,7 +71,8 @@ def test_what_refuses_writes_is_not_ready(
 
 @pytest.mark.redis
 @pytest.mark.parametrize(
-    ("state", "remedy"), [(replica, "point redis.url at its master"), (full, "maxmemory")]
+    ("state", "remedy"),
+    [(replica, "point redis.url at its master"), (full, "maxmemory"), (lonely, "start its replicas")],
 )
 def test_a_refusal_that_lasts_ends_in_what_to_do(state: Callable[[Any, Path], None], remedy: str) -> None:
     with LocalRedis() as server, redis.Redis.from_url(server.url) as client:
