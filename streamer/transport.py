@@ -225,6 +225,22 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         finally:
             waiter.cancel()
 
+    async def commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Whether these were committed; False when the thread ends first, as it may when a stage has failed.
+
+        Upstream would wait for its answer for ever, and keep the process from ending.
+        """
+        if self._shutdown.is_set():
+            return False
+        committed = asyncio.ensure_future(super().commit(offsets))
+        ended = asyncio.ensure_future(self._shutdown.wait())
+        try:
+            await asyncio.wait((committed, ended), return_when=asyncio.FIRST_COMPLETED)
+            return bool(committed.done() and committed.result())
+        finally:
+            committed.cancel()
+            ended.cancel()
+
     async def positions(self) -> dict[TP, Position]:
         """Ask the brokers where the assigned partitions end. Waits for as long as they do not answer."""
         positions: dict[TP, Position] = await self.call_thread(self._positions)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import NamedTuple
 
 import faust
@@ -118,6 +119,17 @@ async def test_partitions_are_held_as_long_as_the_group_knows_of_us(monkeypatch:
     assert consumer.holds  # nine seconds after the last one that was answered well was sent
     assert not await coordinator._do_heartbeat()
     assert not consumer.holds
+
+
+@pytest.mark.parametrize("asked_before", [True, False])
+async def test_a_commit_does_not_wait_for_a_thread_that_has_ended(asked_before: bool) -> None:
+    thread = faust.App("any", broker="batch://a:1", web_enabled=False).consumer._thread
+    asked = asyncio.ensure_future(thread.commit({A: 5})) if asked_before else None
+    await asyncio.sleep(0)
+    thread._shutdown.set()
+    async with asyncio.timeout(5):
+        assert await (asked or thread.commit({A: 5})) is False
+    thread.thread_loop.close()  # never run
 
 
 async def test_faust_finds_the_transport_by_its_scheme() -> None:
