@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final, Self
 
@@ -99,7 +99,7 @@ class OursApart(Ours):
         return self
 
     def __exit__(self, *why: object) -> None:
-        with self._embed:
+        with closing(self._embed):
             super().__exit__(*why)
 
     def check(self) -> None:

@@ -86,9 +86,9 @@ def judge(
     slots = np.zeros(rows.shape, np.int64)
     slots[known] = places[len(shown) :]
     items = vectors[tensor(slots)] * tensor(known).unsqueeze(-1)
-    words = readers["snapshot"]["stats"]["words"]
-    leanings = terms.tastes.features(terms.readers[users], words)
-    people = network.users(histories(readers["snapshot"], items, known, leanings, readers["reader"]))
+    tastes, words = terms.readers[users], readers["snapshot"]["stats"]["words"]
+    leaning = terms.tastes.features(tastes, terms.tastes.leanings(tastes, words))
+    people = network.users(histories(readers["snapshot"], items, known, leaning, readers["reader"]))
     features = tensor(pair_inputs(dataset, terms, exposures))
     logits = network.pairs(people, tensor(user_of), vectors, tensor(places[: len(shown)]), features)
     return Judged(logits, people.loss)

@@ -160,18 +160,17 @@ class ServingModel:
         """The same of SNAPSHOT [n] with item vectors [n, m, d], whether each is known [n, m], the items'
         terms [n, m, HISTORY_TERMS], tastes [n], and the users' short keys [n].
         """
+        leanings = self.tastes.leanings(tastes, users["stats"]["words"])
         with torch.inference_mode():
             items = self.tensor(vectors.astype(np.float32))
-            batch = histories(
-                users, items, known, self.tastes.features(tastes, users["stats"]["words"]), readers
-            )
+            batch = histories(users, items, known, self.tastes.features(tastes, leanings), readers)
             result = self.bundle.network.users(batch)
         out = np.zeros(len(users), self.user_dtype)
         out["habits"] = habits_of(users["stats"])
         out["vector"] = VECTOR.codes(result.vector)
         out["interests"] = pack(INTEREST.codes(result.interests))
         out["filled"] = result.filled.cpu().numpy()
-        out["leaning"] = codes(self.tastes.leanings(tastes, users["stats"]["words"]))
+        out["leaning"] = codes(leanings)
         out["sketch"] = sketch(reader_terms(users, terms))
         return out
 

@@ -51,8 +51,10 @@ def learn_leanings(
     rest = means.copy()
     for some, others in ((half, ~half), (~half, half)):
         rest[others] -= told[others] @ _fitted(told[some], means[some], weights[some])
-    left = _variance(rest, count, weights) / np.maximum(_variance(means, count, weights), 1e-12)
-    left = np.where(spread > 0, left, 1.0).clip(_LEAST, 1.0)
+    before, after = (_variance(some, count, weights) for some in (means, rest))
+    # Where readers do not differ, there is nothing that words could tell.
+    left = np.divide(after, before, out=np.ones(len(spread)), where=(spread > 0) & (before > 0))
+    left = left.clip(_LEAST, 1.0)
     found = np.zeros((WORD_BUCKETS, len(spread)), np.float32)
     found[usual] = _fitted(told, means, weights) * (left < 1)
     return tastes._replace(words=found, spread=(spread * left).astype(np.float32))

@@ -42,12 +42,12 @@ class Tastes(NamedTuple):
         """
         return self._drawn(tastes, 0, self.words[words].sum(1))
 
-    def features(self, tastes: NDArray[np.void], words: NDArray[np.uint16]) -> Floats:
-        """Such readers as numbers [n, 2 · w + 2]: their leanings, the mean of what they were shown or hid,
-        drawn towards 0, and the sizes of both groups of `models.state.taste`.
+    def features(self, tastes: NDArray[np.void], leanings: Floats) -> Floats:
+        """Readers with tastes [n] as numbers [n, 2 · w + 2]: their `leanings` [n, w], the mean of what they
+        were shown or hid, drawn towards 0, and the sizes of both groups of `models.state.taste`.
         """
-        leanings = self.leanings(tastes, words), self._drawn(tastes, 1, np.float32(0))
-        return np.concatenate([*leanings, np.log1p(tastes["counts"])], axis=1)
+        shown = self._drawn(tastes, 1, np.float32(0))
+        return np.concatenate([leanings, shown, np.log1p(tastes["counts"])], axis=1)
 
     def _drawn(self, tastes: NDArray[np.void], group: int, towards: Floats | np.float32) -> Floats:
         mean, count = means(tastes, group)

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from models.state.taste import remember, taste_dtype
-from models.state.user import WORDS
+from models.state.user import WORD_BUCKETS, WORDS
+from models.text.learn_leanings import learn_leanings
 from models.text.learn_tastes import learn_tastes
 from models.text.likeness import codes, likeness
 from models.text.tastes import Tastes
@@ -103,6 +104,14 @@ def test_profiles_that_tell_nothing_change_nothing(profiles: Mapping[int, int]) 
     plain, told = two_camps(), two_camps(profiles)
     assert not told.words.any()
     assert told.spread.tobytes() == plain.spread.tobytes()
+
+
+def test_words_tell_nothing_where_readers_do_not_differ() -> None:
+    tastes = random_tastes(2)._replace(words=np.zeros((WORD_BUCKETS, 2), np.float32))
+    words, count = profile(100).repeat(20, 0), np.full(20, 5)
+    found = learn_leanings(tastes, words, np.zeros((20, 2)), count)
+    assert not found.words.any()
+    assert found.spread.tobytes() == tastes.spread.tobytes()
 
 
 def test_too_few_readers_to_learn_from() -> None:
