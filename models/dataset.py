@@ -33,13 +33,18 @@ TWEET: Final = np.dtype(
 USER: Final = np.dtype(
     [("snapshot", SNAPSHOT), ("rows", "<i4", (HISTORY,)), ("reader", "<u4"), ("engaged", "<u8")]
 )
-#: An engagement with a known tweet that was news, in the order in which they came.
-ENGAGED: Final = np.dtype([("reader", "<u4"), ("tweet", "<u4"), ("at", "<u4"), ("action", "u1")])
-#: One exposure: rows of the user and the tweet, labels in the order of HEADS, `pair_features`.
+#: An engagement with a known tweet that was news, in the order in which they came. A retweet's `tweet` is its
+#: original's row; its own short key is `named`.
+ENGAGED: Final = np.dtype(
+    [("reader", "<u4"), ("tweet", "<u4"), ("named", "<u4"), ("at", "<u4"), ("action", "u1")]
+)
+#: One exposure: rows of the user and the tweet, `named` as above, labels in the order of HEADS,
+#: `pair_features`.
 EXPOSURE: Final = np.dtype(
     [
         ("user", "<u4"),
         ("tweet", "<u4"),
+        ("named", "<u4"),
         ("shown_at", "<i8"),
         ("keep_rate", "<f4"),
         ("cold", "u1"),

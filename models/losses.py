@@ -92,13 +92,13 @@ def _answered(dataset: Dataset) -> tuple[int, int]:
     for i, head in enumerate(HEADS):
         rows = np.flatnonzero(labels[:, i])
         shown = dataset.exposures[rows]
-        pairs = dataset.readers[rows].astype(np.uint64) << 32 | shown["tweet"]
+        pairs = dataset.readers[rows].astype(np.uint64) << 32 | shown["named"]
         pairs, place = np.unique(pairs, return_inverse=True)
         first = np.full(len(pairs), len(dataset.engaged))
         for start in range(0, len(dataset.engaged) if len(pairs) else 0, _CHUNK):
             part = dataset.engaged[start : start + _CHUNK]
             same = np.flatnonzero(part["action"] == ACTION_INDEX[head])
-            done = part["reader"][same].astype(np.uint64) << 32 | part["tweet"][same]
+            done = part["reader"][same].astype(np.uint64) << 32 | part["named"][same]
             at = np.minimum(np.searchsorted(pairs, done), len(pairs) - 1)
             hit = pairs[at] == done
             np.minimum.at(first, at[hit], start + same[hit])

@@ -177,7 +177,7 @@ class _Replay:
         for i, (event, _) in enumerate(news):
             action = ACTION_INDEX[event.action]
             row = self._rows[id_key(event.tweet_id)]
-            out[i] = short_key(event.user_id), row, event.at // 1000, action
+            out[i] = short_key(event.user_id), row, short_key(event.tweet_id), event.at // 1000, action
         self._writer.add("engaged", out)
         self._engaged_count += len(out)
 
@@ -302,6 +302,7 @@ class _Replay:
         out = np.zeros(len(shown), EXPOSURE)
         out["user"] = [row.user.row for row in self._shown]
         out["tweet"] = [row.tweet for row in self._shown]
+        out["named"] = [short_key(exposure.tweet_id) for exposure in shown]
         out["shown_at"] = [exposure.shown_at for exposure in shown]
         out["keep_rate"] = [exposure.keep_rate for exposure in shown]
         out["labels"] = [exposure.labels for exposure in shown]

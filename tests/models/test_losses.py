@@ -31,6 +31,10 @@ def run(path: Path, engagements: list[Engagement], exposures: list[dict[str, Any
     with LogWriter(path / "log") as writer:
         for name in "ab":
             writer.write(Tweet(tweet_id=name, author_id="ann", created_at=T, text=f"text {name}"))
+        again = Tweet(
+            tweet_id="a again", author_id="bob", created_at=T, text="text a", kind="retweet", original_id="a"
+        )
+        writer.write(again)
         for event in engagements:
             writer.write(event)
         writer.write_batch("exposures", pa.RecordBatch.from_pylist(exposures))
@@ -94,6 +98,13 @@ def test_an_exposure_after_its_own_engagement_is_counted(tmp_path: Path) -> None
     assert (found.acted, found.answered) == (4, 1)
     [line] = found.warnings()
     assert line.startswith("exposures: 1 of 4 that ended in an action are shown after that very engagement")
+
+
+def test_an_engagement_with_the_original_is_no_answer_to_its_retweet(tmp_path: Path) -> None:
+    exposures = [shown("rob", "a again", 9, retweet=True), shown("sue", "a again", 9, retweet=True)]
+    engagements = [did("rob", "a", 5), did("rob", "a again", 12), did("sue", "a again", 5)]
+    found = losses_of(run(tmp_path, engagements, exposures))
+    assert (found.acted, found.answered) == (2, 1)
 
 
 def test_a_training_without_labels_says_what_was_lost(tmp_path: Path) -> None:
