@@ -36,6 +36,11 @@ class Bf16Linear(nn.Module):
         return out
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether oneDNN has products for this processor: on x86 it needs AVX-512 at the least."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def in_bfloat16(module: nn.Module) -> nn.Module:
     """A copy in bfloat16, its linear layers `Bf16Linear`."""
     out = copy.deepcopy(module)

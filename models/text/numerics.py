@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.devices import DeviceError
 from models.text.base import TextEncoder
-from models.text.bf16 import in_bfloat16
+from models.text.bf16 import in_bfloat16, multiplies_bfloat16
 from models.text.encode import encode_rows
 from models.text.fused import fused
 from models.text.int8 import quantised
@@ -46,11 +47,12 @@ def with_numerics(encoder: TextEncoder, tokens: Tokens, numerics: Numerics = "au
 
     "auto" takes the first of what the machine computes quickly whose vectors of some random texts have a
     cosine of at least 0.99 to those of float32; anything else is taken as asked for. Encoders that are not
-    transformers are float32 always.
+    transformers are float32 always. Raises DeviceError where the device can't.
     """
     if not encoder.packable:
         return encoder
     if numerics != "auto":
+        require(numerics, next(encoder.parameters()).device)
         return _made(encoder, numerics)
     probes = _probes(tokens)
     truth = encode_rows(encoder, probes)
@@ -65,6 +67,16 @@ def with_numerics(encoder: TextEncoder, tokens: Tokens, numerics: Numerics = "au
         if good:
             return made
     return encoder
+
+
+def require(numerics: Numerics, device: torch.device) -> None:
+    """Raises DeviceError where the device can't compute so."""
+    if numerics == "int8" and device.type != "cpu":
+        raise DeviceError(
+            f"numerics int8: for CPUs only, and the device is {device}; choose auto, bf16 or fp32"
+        )
+    if numerics == "bf16" and device.type == "cpu" and not multiplies_bfloat16():
+        raise DeviceError("numerics bf16: this processor can't multiply it; choose auto, int8 or fp32")
 
 
 def _quick(encoder: TextEncoder) -> list[Numerics]:

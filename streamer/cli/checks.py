@@ -143,13 +143,15 @@ def bundle(settings: Settings) -> Iterator[Finding]:
 
 
 def device(settings: Settings) -> Iterator[Finding]:
-    """Where the model would run."""
+    """Where the model would run, and in which arithmetic."""
     import torch
 
     from models.devices import DeviceError, pick_device
+    from models.text.numerics import require
 
     try:
         found = pick_device(settings.device)
+        require(settings.numerics, found)
     except DeviceError as error:
         detail, _, mend = str(error).partition("; ")
         yield Finding("device", "broken", detail, mend)

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoConfig
 
+from models.devices import DeviceError
 from models.recipe import Bag, Cnn, Lstm, TextConfig, Transformer
 from models.text import bert, encode, numerics
 from models.text.base import TextEncoder, groups_of
+from models.text.bf16 import multiplies_bfloat16
 from models.text.encode import encode_rows, encode_texts, encoder_fingerprint, packs_of
 from models.text.encoders import build_text
 from models.text.int8 import Int8Linear
@@ -26,6 +28,11 @@ WORDS = 300
 WIDE = Transformer(layers=2, width=256)
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 DISTIL = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
+#: What this machine can do.
+ARITHMETICS: list[Numerics] = ["fp32", "int8"]
+if multiplies_bfloat16():
+    ARITHMETICS.append("bf16")
+with_bfloat16 = pytest.mark.skipif("bf16" not in ARITHMETICS, reason="the processor multiplies no bfloat16")
 FAMILIES = ["bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta", "albert", "mpnet"]
 
 
@@ -72,7 +79,7 @@ def test_a_pack_is_what_padding_would_give(kind: str, pooling: str) -> None:
     torch.testing.assert_close(encoder.packed(flat, lengths), expected, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("name", ARITHMETICS)
 def test_a_vector_is_the_same_whatever_it_is_packed_with(name: Numerics) -> None:
     """To a step of float16: Intel's MKL sums float32 in an order that depends on how many rows there are."""
     encoder = with_numerics(build(WIDE), tokens(), name)
@@ -93,7 +100,7 @@ def test_integers_keep_the_vectors_and_are_not_the_same() -> None:
     exact = build(WIDE)
     some = rows(*range(4, 36))
     truth = encode_rows(exact, some)
-    for name in ("int8", "bf16"):
+    for name in ARITHMETICS[1:]:
         quick = with_numerics(exact, tokens(), name)
         cosines = numerics._cosines(encode_rows(quick, some), truth)
         assert 0.99 < cosines.min() < 1
@@ -115,6 +122,7 @@ def test_a_linear_layer_in_integers_is_near_the_exact_one() -> None:
     torch.testing.assert_close(Int8Linear(unbiased)(x[0, 1]), unbiased(x[0, 1]), atol=0.01, rtol=0.1)
 
 
+@with_bfloat16
 def test_auto_takes_the_first_that_keeps_the_vectors(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -168,6 +176,19 @@ def test_what_the_processor_has_decides(
     assert numerics._quick(build(WIDE)) == taken
 
 
+def test_what_a_device_cannot_compute_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numerics, "multiplies_bfloat16", lambda: False)
+    with pytest.raises(
+        DeviceError, match="bf16: this processor can't multiply it; choose auto, int8 or fp32"
+    ):
+        with_numerics(build(WIDE), tokens(), "bf16")
+    numerics.require("bf16", torch.device("cuda"))
+    with pytest.raises(DeviceError, match="int8: for CPUs only, and the device is cuda"):
+        numerics.require("int8", torch.device("cuda"))
+    bag = build(Bag(width=8))
+    assert with_numerics(bag, tokens(), "bf16") is bag
+
+
 def test_packs_side_by_side_are_those_of_one_core() -> None:
     encoder = build(WIDE)
     some = rows(*range(1, 60))
@@ -198,10 +219,12 @@ def test_products_are_always_of_a_multiple_of_rows() -> None:
 
 def test_the_arithmetic_is_part_of_the_fingerprint() -> None:
     exact, vocabulary = build(WIDE), tokens()
-    variants = [with_numerics(exact, vocabulary, name) for name in ("fp32", "bf16", "int8")]
-    assert len({encoder_fingerprint(one, vocabulary) for one in variants}) == 3
+    found = {
+        name: encoder_fingerprint(with_numerics(exact, vocabulary, name), vocabulary) for name in ARITHMETICS
+    }
+    assert len(set(found.values())) == len(ARITHMETICS)
     again = with_numerics(exact, vocabulary, "int8")
-    assert encoder_fingerprint(again, vocabulary) == encoder_fingerprint(variants[2], vocabulary)
+    assert encoder_fingerprint(again, vocabulary) == found["int8"]
 
 
 class Cramped(TextEncoder):
@@ -246,7 +269,7 @@ def test_what_is_not_finite_stays_with_its_text() -> None:
     encoder = build(WIDE)
     with torch.no_grad():
         encoder.get_parameter("encoder.embeddings.words.weight")[7] = float("nan")
-    for name in ("fp32", "bf16", "int8"):
+    for name in ARITHMETICS:
         quick = with_numerics(encoder, tokens(), name)
         some = [np.array(row, np.int32) for row in ([5, 6], [7, 8], [9, 10, 11])]
         finite = np.isfinite(encode_rows(quick, some)).all(1)

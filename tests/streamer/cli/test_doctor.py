@@ -148,6 +148,14 @@ def test_a_device_that_is_not_there_is_broken() -> None:
     )
 
 
+def test_an_arithmetic_that_the_processor_lacks_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.text.numerics.multiplies_bfloat16", lambda: False)
+    (found,) = checks.device(Settings.load(device="cpu", numerics="bf16"))
+    assert found == checks.Finding(
+        "device", "broken", "numerics bf16: this processor can't multiply it", "choose auto, int8 or fp32"
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("cluster", ["", "&cluster=true"])
 def test_an_option_of_the_url_that_redis_has_not_is_broken(cluster: str) -> None:
     (found,) = checks.redis(Settings.load(redis={"url": f"redis://127.0.0.1:1/0?pasword=hush{cluster}"}))
