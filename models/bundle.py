@@ -31,7 +31,7 @@ from models.text.tokens import Tokens, read_vocabulary
 
 __all__ = ["Bundle", "BundleConfig", "BundleError"]
 
-KIND: Final = ("retweet-streamer-bundle", 7)
+KIND: Final = ("retweet-streamer-bundle", 8)
 _REQUIRED: Final = ("config.json", "model.safetensors", "tokenizer.json", "calibration.json")
 _OPTIONAL: Final = ("source_vocabulary.txt",)
 

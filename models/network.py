@@ -76,9 +76,12 @@ class Network(nn.Module):
         if len(known):
             self.user.fit(torch.from_numpy(profile_features(known)))
 
-    def meet(self, readers: NDArray[np.uint32]) -> None:
-        """Count some more of the exposures that are learned from, by their readers' short keys [n]."""
-        self.user.meet(torch.from_numpy(readers.astype(np.int64)).to(self.device()))
+    def meet(self, readers: NDArray[np.uint32], exposures: NDArray[np.int64]) -> None:
+        """Get to know readers: short keys [n], ascending, and how many exposures [n] teach of each."""
+        device = self.device()
+        self.user.meet(
+            torch.from_numpy(readers.astype(np.int64)).to(device), torch.from_numpy(exposures).to(device)
+        )
 
     def linear_inputs(self, pairs: Tensor, tweets: Tensor) -> Tensor:
         """What the network can be linear in, [n, i], of `models.batches.pair_inputs` and `tweet_features`.

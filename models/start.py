@@ -1,4 +1,4 @@
-"""How an untrained network begins: with its inputs' scales and its readers' counts; where exposures are few
+"""How an untrained network begins: with its inputs' scales and its readers; where exposures are few
 as a linear model, else with base rates.
 
 Knows nothing of training.
@@ -28,15 +28,13 @@ _FEW: Final = 50_000
 _SAMPLE: Final = 100_000
 #: Exposures read, and counted, at once.
 _READ: Final = 4_096
-_COUNTED: Final = 1 << 18
+_COUNTED: Final = 1 << 20
 
 
 def start(network: Network, dataset: Dataset, terms: TermTable, rows: slice, heads: list[str]) -> None:
     """Begin with a range of the exposures, which holds some."""
     n = rows.stop - rows.start
-    for first in range(rows.start, rows.stop, _COUNTED):
-        part = dataset.exposures[first : min(first + _COUNTED, rows.stop)]
-        network.meet(dataset.users["reader"][part["user"]])
+    network.meet(*_readers(dataset, rows))
     chosen = dataset.exposures[rows.start : rows.stop : -(-n // _SAMPLE)]
     pairs = torch.from_numpy(
         np.concatenate([pair_inputs(dataset, terms, chosen[part]) for part in _parts(len(chosen))])
@@ -59,6 +57,17 @@ def start(network: Network, dataset: Dataset, terms: TermTable, rows: slice, hea
     ]
     linear = fit_linear(torch.cat(inputs).numpy(), targets.labels.numpy(), targets.weights.numpy())
     network.start_as(torch.from_numpy(linear.weights), torch.from_numpy(linear.bias))
+
+
+def _readers(dataset: Dataset, rows: slice) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """Short keys of the readers, ascending, and how many of the exposures each has."""
+    readers, counts = np.empty(0, np.uint32), np.empty(0, np.int64)
+    for first in range(rows.start, rows.stop, _COUNTED):
+        part = dataset.exposures[first : min(first + _COUNTED, rows.stop)]
+        found, times = np.unique(dataset.users["reader"][part["user"]], return_counts=True)
+        readers, place = np.unique(np.concatenate([readers, found]), return_inverse=True)
+        counts = np.bincount(place, np.concatenate([counts, times])).astype(np.int64)
+    return readers, counts
 
 
 def _parts(n: int) -> Iterator[slice]:

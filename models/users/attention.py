@@ -60,10 +60,10 @@ class AttentionUser(UserEncoder):
         """See `UserEncoder`."""
         self.profile.features.fit(profiles)
 
-    def meet(self, readers: Tensor) -> None:
+    def meet(self, readers: Tensor, exposures: Tensor) -> None:
         """See `UserEncoder`."""
         if self.reader is not None:
-            self.reader.meet(readers)
+            self.reader.meet(readers, exposures)
 
     def forward(self, users: Histories, authors: Tensor) -> UserVectors:
         """See `UserEncoder`."""

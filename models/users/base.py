@@ -48,8 +48,10 @@ class UserEncoder(nn.Module):
     def fit(self, profiles: Tensor) -> None:
         """Learn the scales of `profile_features` [n, p] of known profiles."""
 
-    def meet(self, readers: Tensor) -> None:
-        """Count some more of the exposures that are learned from, by their readers' short keys int64 [n]."""
+    def meet(self, readers: Tensor, exposures: Tensor) -> None:
+        """Get to know the readers: short keys int64 [n], ascending, and how many exposures [n] each has among
+        those that are learned from.
+        """
 
     def forward(self, users: Histories, authors: Tensor) -> UserVectors:
         """`authors` [n, m, a] are the embeddings of the items' authors."""

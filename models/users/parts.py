@@ -25,6 +25,8 @@ _READER_RATE = 50.0
 #: with 20 each, on a simulated log, RCE 12.9 where the share fell with the first power (and 100), 13.9 so,
 #: 14.0 without embeddings. With 1,000 each either is worth the same.
 _READER_PRIOR = 300.0
+#: Above all short keys.
+_NOBODY = 1 << 32
 
 
 def word_embeddings(dimensions: int) -> nn.EmbeddingBag:
@@ -67,35 +69,35 @@ class Taste(nn.Module):
 class Reader(nn.Module):
     """What is particular to each reader, as vectors [n, d]: the only trace of what was shown in vain.
 
-    Readers are hashed; it counts for less the fewer exposures of a bucket there were to learn from, and for
-    nothing where there were none, or nothing is known of a user.
+    Of the `most` readers with the most exposures to learn from; it counts for less the fewer those are, and
+    for nothing of others, or where nothing is known of a user.
     """
 
-    def __init__(self, buckets: int, dimensions: int, dropout: float) -> None:
+    def __init__(self, most: int, dimensions: int, dropout: float) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(buckets, dimensions)
+        self.embedding = nn.Embedding(most, dimensions)
         nn.init.zeros_(self.embedding.weight)
-        self.exposures: Tensor  # to learn from, by bucket
-        self.register_buffer("exposures", torch.zeros(buckets))
+        self.keys: Tensor  # whose rows they are, ascending
+        self.register_buffer("keys", torch.full((most,), _NOBODY))
+        self.exposures: Tensor  # to learn from, by row
+        self.register_buffer("exposures", torch.zeros(most))
         self.dropout = dropout
 
-    def meet(self, readers: Tensor) -> None:
+    def meet(self, readers: Tensor, exposures: Tensor) -> None:
         """See `UserEncoder.meet`."""
-        self.exposures += torch.bincount(self.bucket(readers), minlength=len(self.exposures))
-
-    def bucket(self, readers: Tensor) -> Tensor:
-        """Short keys int64 [n] to rows."""
-        return readers % self.embedding.num_embeddings
+        most = exposures.argsort(descending=True, stable=True)[: len(self.keys)].sort().values
+        self.keys[: len(most)] = readers[most]
+        self.exposures[: len(most)] = exposures[most].to(self.exposures)
 
     def forward(self, users: Histories) -> Tensor:
         """See the class."""
-        known = users.readers > 0
+        row = torch.searchsorted(self.keys, users.readers).clamp_max(len(self.keys) - 1)
+        known = self.keys[row] == users.readers
         if self.training and self.dropout:
             known = known & (torch.rand(known.shape, device=known.device) >= self.dropout)
-        bucket = self.bucket(users.readers)
-        count = self.exposures[bucket]
+        count = self.exposures[row]
         weight = known * _READER_RATE * (count / (count + _READER_PRIOR)) ** 2
-        out: Tensor = self.embedding(bucket) * weight.unsqueeze(1)
+        out: Tensor = self.embedding(row) * weight.unsqueeze(1)
         return out
 
 

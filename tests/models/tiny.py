@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from string import ascii_lowercase
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from models.recipe import (
     Transformer,
     TweetConfig,
 )
+from models.state.keys import short_key
 from models.state.user import WORD_BUCKETS
 from models.text.prepare import learn_tokenizer
 from models.text.tastes import Tastes
@@ -72,7 +74,8 @@ def tiny_bundle(
 ) -> str:
     """Write a bundle with random weights into `path`; returns its fingerprint.
 
-    The weights are random but not small, so that different pairs get different probabilities.
+    The weights are random but not small, so that different pairs get different probabilities. Readers who are
+    called by a letter have embeddings of their own.
     """
     config = config or tiny_config()
     tokens = Tokens(learn_tokenizer(config.text, _TEXTS * 3), config.text.max_tokens, source)
@@ -84,7 +87,8 @@ def tiny_bundle(
             network.learn(random_tastes(config.tastes))
         if isinstance(config.user, Attention) and config.user.readers:
             torch.nn.init.normal_(network.get_parameter("user.reader.embedding.weight"), std=0.04)
-            network.get_buffer("user.reader.exposures").fill_(100.0)
+            keys = np.sort(np.array([short_key(letter) for letter in ascii_lowercase], np.uint32))
+            network.meet(keys, np.full(len(keys), 100))
     bundle = Bundle(
         BundleConfig(heads=list(heads), recipe=Recipe(model=config)),
         network,

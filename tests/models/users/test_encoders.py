@@ -99,12 +99,23 @@ def test_a_reader_counts_for_as_much_as_there_was_to_learn_from() -> None:
     users = some(people(), torch.full((3,), 4))
     unmet = vectors(encoder, users._replace(readers=torch.tensor([0, 1, 2]))).vector
     assert torch.equal(unmet[1:], unmet[:1].expand(2, -1))
-    encoder.meet(torch.tensor([2] * 5 + [3] * 20))
-    encoder.meet(torch.tensor([2] * 295 + [35] * 20))  # of reader 3's bucket
+    encoder.meet(torch.tensor([2, 3]), torch.tensor([300, 40]))
     found = vectors(encoder, users._replace(readers=torch.tensor([1, 3, 2]))).vector
     assert torch.equal(found[0], unmet[0])
     little, much = (found[1:] - unmet[0]).abs().amax(1)
     assert 0 < little < much / 2
+
+
+def test_readers_of_the_most_exposures_have_embeddings() -> None:
+    encoder = build(Attention(interests=4, interest_width=4, readers=2))
+    with torch.no_grad():
+        encoder.get_parameter("reader.embedding.weight").copy_(torch.randn(2, D))
+    encoder.meet(torch.tensor([2, 5, 7, 2**32 - 1]), torch.tensor([9, 400, 8, 300]))
+    users = some(people(), torch.full((5,), 4))
+    found = vectors(encoder, users._replace(readers=torch.tensor([0, 2, 5, 7, 2**32 - 1]))).vector
+    assert torch.equal(found[1], found[0])
+    assert torch.equal(found[3], found[0])
+    assert torch.pdist(found[[0, 2, 4]]).min() > 0
 
 
 def test_authors_may_have_no_embedding() -> None:
