@@ -10,11 +10,11 @@ from typing import Final
 from urllib.parse import unquote_plus, urlsplit
 
 #: Options that are the user's to choose, with those of TLS (`ssl_…`). What the URL says outranks what we set:
-#: others would change what our code relies on, such as how answers are read and who tries again when.
+#: others would change what our code relies on, such as how answers are read, who tries again when, and that
+#: there is a connection for each of a worker's threads and one for notices (no `max_connections`).
 _FREE: Final = {
-    "db", "username", "password", "client_name", "lib_name", "lib_version", "max_connections",
-    "health_check_interval", "socket_connect_timeout", "socket_keepalive", "socket_read_size",
-    "socket_timeout",
+    "db", "username", "password", "client_name", "lib_name", "lib_version", "health_check_interval",
+    "socket_connect_timeout", "socket_keepalive", "socket_read_size", "socket_timeout",
 }  # fmt: skip
 
 

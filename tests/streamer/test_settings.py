@@ -219,6 +219,7 @@ def test_an_option_that_redis_has_not_is_named_without_its_value(options: str, w
     ("options", "fixed"),
     [
         ("decode_responses=true", "decode_responses"),
+        ("max_connections=1", "max_connections"),
         ("%64ecode_responses=true", "decode_responses"),
         ("protocol=3", "protocol"),
         ("protocol=2&cluster=true", "protocol"),
@@ -242,7 +243,7 @@ def test_an_option_that_we_rely_on_is_not_to_be_chosen(options: str, fixed: str)
         "redis://h/0?socket_timeout=1&socket_connect_timeout=2&socket_keepalive=no&health_check_interval=9",
         "redis://h?db=3&username=me&password=p%26w",
         "unix:///run/redis.sock?db=2",
-        "rediss://h/0?ssl_cert_reqs=none&client_name=x&max_connections=9",
+        "rediss://h/0?ssl_cert_reqs=none&client_name=x",
     ],
 )
 def test_options_that_redis_has_are_passed_on(url: str) -> None:
