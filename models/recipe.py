@@ -143,7 +143,9 @@ class Attention(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
     interest_width: InterestWidth = 12
     readers: Annotated[
         int,
-        Meta(ge=0, le=2**24, description="So many readers, those with the most exposures, have embeddings."),
+        Meta(
+            ge=0, le=2**24, description="So many readers, those of most exposures, have embeddings; 0: none."
+        ),
     ] = 16_384
     reader_dropout: Annotated[
         Rate, Meta(description="Readers made unknown while training, so that new ones work.")
