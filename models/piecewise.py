@@ -34,6 +34,9 @@ class PiecewiseLinear(nn.Module):
         self.register_buffer("scale", torch.ones(width, BINS))
         self.register_buffer("mean", torch.full((width, BINS), 0.5))
         self.register_buffer("gain", torch.full((width, BINS), 2.0))
+        self.used: Tensor  # places of the bins that are not always 0, among all
+        self.register_buffer("used", torch.arange(self.width), persistent=False)
+        self.register_load_state_dict_post_hook(_looked)  # type: ignore[no-untyped-call]
 
     def fit(self, values: Tensor) -> None:
         """Learn from `values` [n, width]. Bins that a column has too few distinct values for stay 0."""
@@ -46,6 +49,7 @@ class PiecewiseLinear(nn.Module):
             codes = self.codes(values[:, i : i + 1].to(self.low), slice(i, i + 1))[:, 0]
             self.mean[i] = codes.mean(0)
             self.gain[i] = (1.0 / codes.std(0, correction=0).clamp_min(1e-6)).clamp_max(8.0)
+        _looked(self)
 
     def codes(self, values: Tensor, columns: slice = slice(None)) -> Tensor:
         """Codes [n, columns, BINS] in 0..1; what lies outside the training data is as its extremes."""
@@ -55,6 +59,19 @@ class PiecewiseLinear(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """Standardised codes, end to end."""
         return self.codes(values).sub_(self.mean).mul_(self.gain).flatten(1)
+
+    def dense(self, values: Tensor) -> Tensor:
+        """What `forward` has in the columns `used`, [n, used]: of a real log's metadata that is half."""
+        low, scale, mean, gain = (
+            each.flatten()[self.used] for each in (self.low, self.scale, self.mean, self.gain)
+        )
+        steps = (values[:, self.used // BINS] - low).mul_(scale)
+        return steps.clamp_(0.0, 1.0).sub_(mean).mul_(gain)
+
+
+def _looked(codes: nn.Module, *_: object) -> None:
+    """Find the bins in use, which the scales say."""
+    codes.used = codes.get_buffer("scale").flatten().nonzero()[:, 0]
 
 
 def _edges(column: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import hardswish, normalize
 
+from models.dropout import Dropout
 from models.features import PAIR_FEATURES
 from models.piecewise import PiecewiseLinear
 from models.recipe import ModelConfig
@@ -51,7 +52,7 @@ class Ranker(nn.Module):
         self.heads = nn.Linear(config.hidden_last, heads)
         self.skip = nn.Linear(width, heads, bias=False)
         nn.init.zeros_(self.skip.weight)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         if config.combine == "hadamard":
             _leave_out(self.a, self.b)
         if config.combine == "concat":

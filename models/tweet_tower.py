@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, linear
 
+from models.dropout import Dropout
 from models.features import TWEET_FEATURES
 from models.piecewise import PiecewiseLinear
 from models.recipe import TweetConfig
@@ -25,13 +26,14 @@ class TweetTower(nn.Module):
         self.author = nn.Embedding(config.author_buckets, config.author_width)
         nn.init.normal_(self.author.weight, std=0.1)
         self.text = nn.Linear(text_width, config.dimensions)
-        joint = text_width + config.author_width + (self.features.width if config.metadata else 0)
-        self.hidden = nn.Linear(joint, config.hidden)
+        #: Of the joint vector: text, author, metadata.
+        self._parts = [text_width, config.author_width, *([self.features.width] if config.metadata else [])]
+        self.hidden = nn.Linear(sum(self._parts), config.hidden)
         self.out = nn.Linear(config.hidden, config.dimensions)
         self.metadata = nn.Linear(self.features.width, config.dimensions, bias=False)
         nn.init.zeros_(self.metadata.weight).requires_grad_(config.metadata)
         self.norm = nn.LayerNorm(config.dimensions)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def start_as(self, weights: Tensor) -> None:
         """Let vectors begin with what `weights` [heads, codes] make of the metadata, and nothing else."""
@@ -49,12 +51,15 @@ class TweetTower(nn.Module):
                 torch.rand(authors.shape, device=authors.device) >= self.config.author_dropout
             )
         text = self.dropout(self.text_norm(text))
-        parts = [text, self.author(self.bucket(authors))]
-        codes = self.features(features)
-        if self.config.metadata:
-            parts.append(codes)
-        joint = torch.cat(parts, dim=-1)
-        hidden = self.dropout(gelu(self.hidden(joint)))
+        codes, used = self.features.dense(features), self.features.used
+        # One product for each part of the joint vector: what does not learn needs no gradients.
+        of_text, of_author, *of_codes = torch.split(self.hidden.weight, self._parts, dim=1)
+        hidden = linear(text, of_text, self.hidden.bias)
+        hidden = hidden + linear(self.author(self.bucket(authors)), of_author)
+        for weight in of_codes:
+            hidden = hidden + linear(codes, weight[:, used])
+        hidden = self.dropout(gelu(hidden))
         # Behind the norm, where texts do not drown what a few thousand exposures tell of metadata.
-        vectors: Tensor = self.norm(self.text(text) + self.out(hidden)) + self.metadata(codes)
+        told = linear(codes, self.metadata.weight[:, used])
+        vectors: Tensor = self.norm(self.text(text) + self.out(hidden)) + told
         return vectors

@@ -55,3 +55,17 @@ def test_codes_rise_with_the_number_and_stay_in_bounds(column: np.ndarray) -> No
     ends = module.codes(torch.tensor([[column.min()], [column.max()]])).sum((1, 2))
     assert ends[0] == 0
     assert float(ends[1]) == pytest.approx(float((module.scale > 0).sum()), abs=1e-4)
+
+
+def test_bins_in_use_are_those_of_all() -> None:
+    torch.manual_seed(0)
+    values = torch.stack([torch.randn(500), torch.randint(0, 2, (500,)).float(), torch.ones(500)], dim=1)
+    fitted, loaded = PiecewiseLinear(3), PiecewiseLinear(3)
+    assert torch.equal(fitted.dense(values), fitted(values))
+    fitted.fit(values)
+    loaded.load_state_dict(fitted.state_dict())
+    every = fitted(values)
+    for module in (fitted, loaded):
+        assert torch.equal(module.used, torch.arange(BINS + 1))
+        torch.testing.assert_close(module.dense(values), every[:, module.used])
+    assert not every[:, BINS + 1 :].any()

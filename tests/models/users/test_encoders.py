@@ -10,6 +10,7 @@ from models.features import PROFILE_FEATURES
 from models.recipe import Anybody, Attention, ProfileOnly, StarSpace, UserConfig
 from models.state.decay import ACTION_INDEX
 from models.state.user import WORDS
+from models.users.attention import AttentionBlock
 from models.users.base import Histories, UserEncoder, UserVectors
 from models.users.encoders import build_user
 from models.users.starspace import StarSpaceUser
@@ -18,6 +19,7 @@ D, AUTHOR, TASTE = 16, 4, 3
 STARSPACE = StarSpace(interests=4, interest_width=4)
 ALL: list[UserConfig] = [
     Attention(interests=4, interest_width=4),
+    Attention(interests=4, interest_width=4, layers=2),
     STARSPACE,
     ProfileOnly(),
     Anybody(),
@@ -89,6 +91,14 @@ def test_every_weight_learns(config: UserConfig) -> None:
     target.backward()  # type: ignore[no-untyped-call]
     without = {name for name, weight in encoder.named_parameters() if weight.grad is None}
     assert not without
+
+
+def test_the_first_token_alone_is_what_it_is_among_all() -> None:
+    torch.manual_seed(0)
+    block = AttentionBlock(D, 4, dropout=0.2).eval()
+    x, mask = torch.randn(9, 7, D), torch.rand(9, 7) < 0.5
+    mask[:, 0] = True
+    torch.testing.assert_close(block.first(x, mask), block(x, mask)[:, 0])
 
 
 def test_a_reader_counts_for_as_much_as_there_was_to_learn_from() -> None:
