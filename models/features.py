@@ -7,6 +7,7 @@ nothing of stores or of the network; the scales of the numbers are learned and b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import cos, log1p, pi, sin
 from typing import Final
 
 import numpy as np
@@ -49,20 +50,20 @@ def tweet_features(
     for i, (tweet, author) in enumerate(zip(tweets, authors, strict=True)):
         text = tweet.text or ""
         length = len(text) if tweet.text is not None else 4 * len(tweet.text_tokens or ())
-        hour = tweet.created_at / 3_600_000 * (2 * np.pi / 24)
+        hour = tweet.created_at / 3_600_000 * (2 * pi / 24)
         row = [float(tweet.kind == kind) for kind in _KINDS]
         row += [
             float(bool(tweet.media)),
             float(bool(tweet.links) or "http" in text),
-            np.log1p(len(tweet.hashtags) or text.count("#")),
-            np.log1p(len(tweet.mentions) or text.count("@")),
-            np.log1p(length),
-            np.sin(hour), np.cos(hour), np.sin(hour / 7), np.cos(hour / 7),
+            log1p(len(tweet.hashtags) or text.count("#")),
+            log1p(len(tweet.mentions) or text.count("@")),
+            log1p(length),
+            sin(hour), cos(hour), sin(hour / 7), cos(hour / 7),
         ]  # fmt: skip
         if author is not None:
             age = max(tweet.created_at - author.created_at, 0) / (1000 * DAY) if author.created_at else 0.0
-            row += [1.0, float(author.verified), np.log1p(author.followers), np.log1p(author.following)]
-            row += [np.log1p(age)]
+            row += [1.0, float(author.verified), log1p(author.followers), log1p(author.following)]
+            row += [log1p(age)]
         out[i, : len(row)] = row
     now = np.array([tweet.created_at // 1000 for tweet in tweets], np.int64)
     counts = decayed_counts(sums, now)

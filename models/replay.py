@@ -125,8 +125,9 @@ class _Replay:
         self._writer, self._check = writer, check
         self._stores = memory_stores()
         self._rows: dict[int, int] = {}
-        #: Users as written, and who is in authors' histories how often: both until they change.
+        #: Users as written, profiles, and who is in authors' histories how often: each until it changes.
         self._users: dict[str, _KnownUser] = {}
+        self._profiles: dict[str, Profile | None] = {}
         self._readers: dict[str, dict[int, int]] = {}
         self._user_count = self._tweet_count = self._engaged_count = 0
         self._engagements: list[Engagement] = []
@@ -153,6 +154,7 @@ class _Replay:
             case User():
                 apply_profiles(self._stores, [event])
                 self._users.pop(event.user_id, None)
+                self._profiles.pop(event.user_id, None)
 
     def _engage(self, event: Engagement) -> None:
         (record,) = self._stores.tweets.get_many([id_key(event.tweet_id)])
@@ -190,10 +192,7 @@ class _Replay:
             return
         if tweet.author_id in self._engaged:
             self._apply()  # what the author received before this tweet is among its features
-        profile = tweet.author
-        if profile is None:
-            (state,) = self._stores.users.get_many([tweet.author_id])
-            profile = state.profile() if state else None
+        profile = tweet.author or self._profile(tweet.author_id)
         sums = self._stores.authors.get_many([tweet.author_id])[0]
         record = TweetRecord(
             tweet.author_id,
@@ -213,6 +212,12 @@ class _Replay:
         self._tweets.append((tweet, profile, sums))
         if len(self._tweets) >= _CHUNK:
             self._write_tweets()
+
+    def _profile(self, user_id: str) -> Profile | None:
+        if user_id not in self._profiles:
+            (state,) = self._stores.users.get_many([user_id])
+            self._profiles[user_id] = state.profile() if state else None
+        return self._profiles[user_id]
 
     def expose(self, shown: _Exposure) -> None:
         self._apply()
@@ -294,7 +299,7 @@ class _Replay:
 
     def _write_exposures(self) -> None:
         if self._new_users:
-            self._writer.add("users", np.concatenate(self._new_users))
+            self._writer.add("users", _together(self._new_users))
             self._new_users = []
         if not self._shown:
             return
@@ -310,8 +315,8 @@ class _Replay:
         out["features"] = pair_features(
             out["shown_at"] // 1000,
             np.array([row.bits for row in self._shown], np.uint8),
-            np.concatenate([row.affinity for row in self._shown]),
-            np.concatenate([row.user.habits for row in self._shown]),
+            _together([row.affinity for row in self._shown]),
+            _together([row.user.habits for row in self._shown]),
             np.array([row.mentioned for row in self._shown], np.bool_),
             np.array([row.retweeted for row in self._shown], np.bool_),
             np.array([row.reciprocity for row in self._shown], np.float32),
@@ -319,6 +324,11 @@ class _Replay:
         self._writer.add("exposures", out)
         self._writer.add("readers", np.array([short_key(e.user_id) for e in shown], READER))
         self._shown = []
+
+
+def _together(records: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
+    """Records of one type, some, end to end: `np.concatenate` looks at the type anew for each."""
+    return np.frombuffer(b"".join(record.tobytes() for record in records), records[0].dtype)
 
 
 @contextmanager

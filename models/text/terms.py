@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import chain
 from typing import Final
 from zlib import crc32
 
@@ -30,9 +32,8 @@ _COMMON: Final = 0.2
 
 def learn_weights(texts: Sequence[str]) -> NDArray[np.float32]:
     """Inverse document frequencies [BUCKETS] of a log's texts; 0 for bucket 0 and for common words."""
-    counts = np.zeros(BUCKETS, np.int64)
-    for text in texts:
-        counts[list(_buckets(text))] += 1
+    flat = np.fromiter(chain.from_iterable(map(_buckets, texts)), np.uint16)
+    counts = np.bincount(flat, minlength=BUCKETS)
     weights = np.log((1 + len(texts)) / (1 + counts))
     weights[counts > _COMMON * len(texts)] = 0
     weights[0] = 0
@@ -41,17 +42,24 @@ def learn_weights(texts: Sequence[str]) -> NDArray[np.float32]:
 
 def terms_of(texts: Sequence[str], weights: NDArray[np.float32]) -> Terms:
     """Terms uint16 [n, TERMS] of texts, the heaviest first, 0 where there are fewer."""
+    found = [_buckets(text) for text in texts]
+    counts = np.fromiter(map(len, found), np.intp, len(found))
+    flat = np.fromiter(chain.from_iterable(found), np.uint16, int(counts.sum()))
+    row = np.repeat(np.arange(len(texts)), counts)
+    rank = np.arange(len(flat)) - np.repeat(counts.cumsum() - counts, counts)
+    weight = weights[flat]
+    order = np.lexsort((-weight, row))  # equal weights stay in the order of the words
+    kept = (rank < TERMS) & (weight[order] > 0)
     out = np.zeros((len(texts), TERMS), np.uint16)
-    for row, text in zip(out, texts, strict=True):
-        found = np.fromiter(_buckets(text), np.uint16)
-        weight = weights[found]
-        order = np.argsort(-weight, kind="stable")[:TERMS]
-        kept = found[order][weight[order] > 0]
-        row[: len(kept)] = kept
+    out[row[kept], rank[kept]] = flat[order[kept]]
     return out
 
 
 def _buckets(text: str) -> dict[int, None]:
     """Distinct buckets in the order of the words."""
-    words = dict.fromkeys(_WORD.findall(clean(text).lower()))
-    return dict.fromkeys(1 + crc32(word.encode()) % (BUCKETS - 1) for word in words)
+    return dict.fromkeys(map(_bucket, _WORD.findall(clean(text).lower())))
+
+
+@lru_cache(1 << 16)
+def _bucket(word: str) -> int:
+    return 1 + crc32(word.encode()) % (BUCKETS - 1)
