@@ -15,6 +15,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from models.recipe import RecipeError
 from models.text.bert import shape_of
@@ -52,6 +53,7 @@ class Pretrained(NamedTuple):
 
 def load_pretrained(source: str) -> Pretrained:
     """Read an encoder. Raises RecipeError in one line."""
+    disable_progress_bar()  # of the library's own, in the middle of ours
     with _in_one_line(source):
         model = AutoModel.from_pretrained(source, dtype="float32")
     backend = load_tokenizer(source)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+from transformers.utils.logging import enable_progress_bar
 
 from models.events import Tweet
 from models.recipe import ModelConfig, Transformer
@@ -68,6 +69,14 @@ def test_states_are_those_of_the_library(kind: str, tmp_path: Path) -> None:
 
     again = TransformerText(Transformer(), encoder.architecture)  # as a bundle would build it
     again.load_state_dict(encoder.state_dict())
+
+
+def test_the_library_shows_no_bar_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = saved(library_model("bert"), tmp_path)
+    enable_progress_bar()
+    capsys.readouterr()
+    load_pretrained(source)
+    assert not any(capsys.readouterr())
 
 
 def test_what_is_no_bert_is_left_to_the_library(tmp_path: Path) -> None:
