@@ -82,19 +82,14 @@ def _world(config: WorldConfig, folder: Path) -> tuple[Point, Dataset, Dataset]:
 def learned(part: int, train: Dataset, valid: Dataset, folder: Path, options: Options) -> Point:
     """The default recipe on the latest of `part` equal parts of the training exposures."""
     folder.mkdir()
-    all_of_them = train.exposures
-    count = len(all_of_them) // part
+    count = len(train.exposures) // part
 
     def say(step: Step) -> None:
         if step.values:
             values = ", ".join(f"{name} {value:.5f}" for name, value in step.values.items())
             options.say(f"  1/{part} {step.phase}: {values}, {step.seconds:.0f} s")
 
-    train.exposures = all_of_them[-count:]
-    try:
-        bundle, _, _ = fit(train, Recipe(), folder, say, folder / "vectors")
-    finally:
-        train.exposures = all_of_them
+    bundle, _, _ = fit(train.latest(count), Recipe(), folder, say, folder / "vectors")
     model = ServingModel(bundle)
     found = scores(*labelled(valid, evaluate_dataset(model, valid), "retweet", model.heads))
     return Point(part, count, found.rce, found.auc, found.ece)

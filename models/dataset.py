@@ -7,6 +7,7 @@ exposures that saw it. Knows nothing of events or of how the columns came about 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -132,8 +133,8 @@ def finished(folder: Path) -> bool:
 
 
 class Dataset:
-    """`tweets` TWEET [t], `users` USER [u], `engaged` ENGAGED [g], `exposures` EXPOSURE [n] by `shown_at`:
-    read-only memory maps.
+    """`tweets` TWEET [t], `users` USER [u], `engaged` ENGAGED [g], `exposures` EXPOSURE [n] by `shown_at`,
+    `readers` READER [n], whose short keys are those of the exposures' users: read-only memory maps.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -142,13 +143,14 @@ class Dataset:
         self.users = _table(folder, "users")
         self.engaged = _table(folder, "engaged")
         self.exposures = _table(folder, "exposures")
+        self.readers = _table(folder, "readers")
         self._texts = pa.ipc.open_file(pa.memory_map(str(folder / "texts.arrow"))).read_all()
-        self._folder = folder
 
-    @property
-    def readers(self) -> NDArray[np.uint32]:
-        """Short keys of the exposures' users, READER [n]."""
-        return _table(self._folder, "readers")
+    def latest(self, count: int) -> Dataset:
+        """The same with the latest `count` of the exposures alone."""
+        out, first = copy(self), len(self.exposures) - count
+        out.exposures, out.readers = self.exposures[first:], self.readers[first:]
+        return out
 
     def languages(self, rows: NDArray[np.integer[Any]]) -> list[str | None]:
         """The languages of tweets, None where nobody recorded one."""

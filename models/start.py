@@ -63,8 +63,9 @@ def _readers(dataset: Dataset, rows: slice) -> tuple[NDArray[np.uint32], NDArray
     """Short keys of the readers, ascending, and how many of the exposures each has."""
     readers, counts = np.empty(0, np.uint32), np.empty(0, np.int64)
     for first in range(rows.start, rows.stop, _COUNTED):
-        part = dataset.exposures[first : min(first + _COUNTED, rows.stop)]
-        found, times = np.unique(dataset.users["reader"][part["user"]], return_counts=True)
+        found, times = np.unique(
+            dataset.readers[first : min(first + _COUNTED, rows.stop)], return_counts=True
+        )
         readers, place = np.unique(np.concatenate([readers, found]), return_inverse=True)
         counts = np.bincount(place, np.concatenate([counts, times])).astype(np.int64)
     return readers, counts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import learning_curve
@@ -44,6 +45,7 @@ def test_a_point_learns_from_the_latest_exposures(tmp_path: Path, monkeypatch: p
 
     def spy(dataset: Dataset, *arguments: object) -> object:
         seen.append(dataset.exposures)
+        assert np.array_equal(dataset.readers, dataset.users["reader"][dataset.exposures["user"]])
         return fit(dataset, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr("benchmarks.learning_curve.fit", spy)
