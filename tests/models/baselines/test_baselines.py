@@ -176,7 +176,7 @@ def test_without_a_held_out_part_there_are_no_figures(
     if case == "few":
         acts = dataset.exposures["labels"][:, 0]
         rows = np.sort(np.concatenate([np.flatnonzero(acts == 1)[:4], np.flatnonzero(acts == 0)[:5]]))
-        monkeypatch.setattr(Dataset, "readers", dataset.readers[rows])
+        monkeypatch.setattr(dataset, "readers", dataset.readers[rows])
         monkeypatch.setattr(dataset, "exposures", dataset.exposures[rows])
     elif case == "none held out":
         training = TrainingConfig(threads=1, held_out=0.0)
