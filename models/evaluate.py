@@ -146,7 +146,8 @@ def evaluate_dataset(
     place[used] = np.arange(len(used))
     vectors = np.zeros((len(used), model.dimensions), np.float16)
     with tempfile.TemporaryDirectory(prefix="tastes-") as folder:  # mapped until this returns
-        table = TermTable.of(dataset, model.tokens, model.bundle.network, Path(folder) / "tastes.bin")
+        file = Path(folder) / "tastes.bin"
+        table = TermTable.of(dataset, model.tokens, model.bundle.network, file, progress=progress)
     terms = table.rows
     phase = Phase(progress, "embed", len(used), "tweets")
     for start in range(0, len(used), _TEXTS):

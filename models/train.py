@@ -29,7 +29,7 @@ from models.manifest import expect_room
 from models.metrics import Scores, scores
 from models.network import Network
 from models.processes import Processes
-from models.progress import Progress, silent
+from models.progress import Phase, Progress, silent
 from models.recipe import Bag, Calibration, ModelConfig, NoText, Recipe
 from models.replay import replayed
 from models.state.decay import ACTION_INDEX
@@ -160,11 +160,12 @@ def fit(
     # boosted trees lost two points of RCE to that, and won one where tastes were older.
     old = _engaged_before(dataset, int(n * training.taste_part))
     with processes.first_before_others():
-        bundle = _untrained(dataset, recipe, heads, old, work / "untrained")
+        bundle = _untrained(dataset, recipe, heads, old, work / "untrained", progress)
         network, tokens = bundle.network.to(processes.device), bundle.tokens
         bank = _bank(dataset, recipe.model, network, tokens, work, cache, progress, processes.index)
     freeze(network.text, recipe.model.text)
-    terms = TermTable.of(dataset, tokens, network, work / f"tastes-{processes.index}.bin", old)
+    file = work / f"tastes-{processes.index}.bin"
+    terms = TermTable.of(dataset, tokens, network, file, old, progress)
     processes.seed(training.seed)
     loop = Loop(
         network, bank, terms, dataset, heads, recipe, progress, processes, curves or Curves(None), work
@@ -215,7 +216,9 @@ def _judged(loop: Loop, rows: slice, kind: Calibration) -> tuple[dict[str, Curve
     return curves, figures
 
 
-def _untrained(dataset: Dataset, recipe: Recipe, heads: list[str], old: int, folder: Path) -> Bundle:
+def _untrained(
+    dataset: Dataset, recipe: Recipe, heads: list[str], old: int, folder: Path, progress: Progress
+) -> Bundle:
     """A bundle to begin with, kept so that all processes, and whoever goes on, begin with the same.
 
     Of the engagements, the first `old` may be used.
@@ -223,16 +226,17 @@ def _untrained(dataset: Dataset, recipe: Recipe, heads: list[str], old: int, fol
     if not (folder / "manifest.json").exists():
         torch.manual_seed(recipe.training.seed)
         sample = _sample(dataset)
-        prepared = prepare_text(recipe.model, sample, recipe.training.seed)
+        prepared = prepare_text(recipe.model, sample, recipe.training.seed, progress)
         network = Network(recipe.model, len(heads), prepared.tokens.size, prepared.architecture)
         network.text.load_state_dict(network.text.state_dict() | prepared.weights)
         texts = [text if isinstance(text, str) else prepared.tokens.text_of(text) for text in sample]
         if not isinstance(recipe.model.text, NoText):
+            phase = Phase(progress, "learn tastes", None, "tweets")
             weights = learn_weights(texts)
             network.term_weights.copy_(torch.from_numpy(weights))
             if recipe.model.tastes:
                 done = _done(dataset, old)
-                terms = terms_in_use(dataset, prepared.tokens, weights, 0, engaged=True)
+                terms = terms_in_use(dataset, prepared.tokens, weights, phase, engaged=True)
                 network.learn(
                     learn_tastes(
                         terms,
@@ -244,6 +248,7 @@ def _untrained(dataset: Dataset, recipe: Recipe, heads: list[str], old: int, fol
                         recipe.training.seed,
                     )
                 )
+            phase.end()
         config = BundleConfig(heads=heads, recipe=recipe, architecture=network.text.architecture)
         Bundle(config, network, prepared.tokens, {}).save_pretrained(folder)
     return Bundle.from_pretrained(folder)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from models.dataset import Dataset
 from models.network import Network
-from models.progress import Phase, Progress
+from models.progress import Phase, Progress, silent
 from models.state.decay import ACTIONS
 from models.state.taste import remember, taste_dtype
 from models.state.tweet import TERMS
@@ -66,20 +66,36 @@ class TermTable(NamedTuple):
     readers: NDArray[np.void]
 
     @classmethod
-    def of(cls, dataset: Dataset, tokens: Tokens, network: Network, file: Path, since: int = 0) -> TermTable:
+    def of(
+        cls,
+        dataset: Dataset,
+        tokens: Tokens,
+        network: Network,
+        file: Path,
+        since: int = 0,
+        progress: Progress = silent,
+    ) -> TermTable:
         """Of the tweets in use, as a network sees them; `file` holds the readers' tastes.
 
         Users as they were before `since` engagements had happened have none.
         """
         weights, tastes = network.term_weights.cpu().numpy(), network.tastes
         history, remembers = network.config.user.history, network.config.remembers
-        rows = terms_in_use(dataset, tokens, weights, history, engaged=remembers)
+        phase = Phase(progress, "look for words", None, "tweets")
+        rows = terms_in_use(dataset, tokens, weights, phase, history, engaged=remembers)
+        phase.end()
         readers = reader_tastes(dataset, rows, tastes, file, since if remembers else len(dataset.engaged) + 1)
         return cls(rows, weights, history, tastes, readers)
 
 
 def terms_in_use(
-    dataset: Dataset, tokens: Tokens, weights: NDArray[np.float32], history: int, *, engaged: bool
+    dataset: Dataset,
+    tokens: Tokens,
+    weights: NDArray[np.float32],
+    phase: Phase,
+    history: int = 0,
+    *,
+    engaged: bool,
 ) -> Terms:
     """Terms [tweets + 1, TERMS] of `Dataset.tweets_in_use`, 0 of the others."""
     rows = np.zeros((len(dataset.tweets) + 1, TERMS), np.uint16)
@@ -87,6 +103,7 @@ def terms_in_use(
     for start in range(0, len(used), _CHUNK):
         part = used[start : start + _CHUNK]
         rows[part] = terms_of(texts_of(dataset, tokens, part), weights)
+        phase.to(start + len(part))
     return rows
 
 

@@ -5,11 +5,11 @@ Knows nothing of exposures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from models.events import Tweet
+from models.progress import Phase, Progress, silent
 from models.recipe import Bag, Cnn, Lstm, ModelConfig, NoText, RecipeError, TextConfig, Transformer
 from models.text import lsa
 from models.text.tokens import (
@@ -31,7 +32,9 @@ from models.text.tokens import (
 )
 
 #: Texts from which a tokeniser and embeddings are learned: more no longer change them.
-SAMPLE = 200_000
+SAMPLE: Final = 200_000
+#: Texts tokenised at once.
+_CHUNK: Final = 8_192
 
 
 @dataclass(slots=True)
@@ -43,7 +46,9 @@ class Prepared:
     weights: dict[str, Tensor]
 
 
-def prepare_text(config: ModelConfig, sample: Sequence[str | list[int]], seed: int) -> Prepared:
+def prepare_text(
+    config: ModelConfig, sample: Sequence[str | list[int]], seed: int, progress: Progress = silent
+) -> Prepared:
     """`sample` are up to SAMPLE of the log's texts, or foreign token ids that `check_of` lets pass. Raises
     RecipeError.
     """
@@ -58,27 +63,49 @@ def prepare_text(config: ModelConfig, sample: Sequence[str | list[int]], seed: i
             Tokens(pretrained.tokenizer, text.max_tokens, source), pretrained.architecture, weights
         )
     texts = _decoded(sample, source)
-    tokens = Tokens(learn_tokenizer(text, texts), text.max_tokens, source)
+    phase = Phase(progress, "learn words", None, "texts")
+    tokens = Tokens(learn_tokenizer(text, _counted(texts, phase)), text.max_tokens, source)
+    phase.end()
     match text:
         case Transformer():
             return Prepared(tokens, {}, {})
         case Bag():
-            table = lsa.embeddings(tokens.encode(texts), tokens.size, text.width, seed)
+            table = _embeddings(tokens, texts, text.width, seed, progress)
             return Prepared(tokens, {}, {"embedding.weight": torch.from_numpy(table)})
         case Lstm() | Cnn():
             # Words begin where they co-occur: on 63,000 exposures of a real log that was worth 3.9 points of
             # RCE to convolutions, and 0.3 to the LSTM.
-            table = lsa.embeddings(tokens.encode(texts), tokens.size, text.embedding, seed)
+            table = _embeddings(tokens, texts, text.embedding, seed, progress)
             table /= np.sqrt((table**2).sum() / max(table.any(1).sum() * text.embedding, 1)) + 1e-6
             return Prepared(tokens, {}, {"embedding.weight": torch.from_numpy(table)})
         case NoText():
             return Prepared(tokens, {}, {})
 
 
-def learn_tokenizer(config: TextConfig, texts: Sequence[str]) -> Tokenizer:
+def learn_tokenizer(config: TextConfig, texts: Iterable[str]) -> Tokenizer:
     """A tokeniser of texts of the kind that an encoder without one of its own takes."""
     learn = learn_words if isinstance(config, Lstm | Cnn | NoText) else learn_wordpiece
     return learn((clean(text) for text in texts), config.vocabulary)
+
+
+def _counted(texts: Sequence[str], phase: Phase) -> Iterator[str]:
+    for done, text in enumerate(texts, start=1):
+        yield text
+        phase.to(done)
+
+
+def _embeddings(
+    tokens: Tokens, texts: Sequence[str], width: int, seed: int, progress: Progress
+) -> NDArray[np.float32]:
+    """`lsa.embeddings` of texts."""
+    phase = Phase(progress, "learn word vectors", None, "texts")
+    rows: list[NDArray[np.int32]] = []
+    for start in range(0, len(texts), _CHUNK):
+        rows += tokens.encode(texts[start : start + _CHUNK])
+        phase.to(len(rows))
+    found = lsa.embeddings(rows, tokens.size, width, seed)
+    phase.end()
+    return found
 
 
 def _decoded(sample: Sequence[str | list[int]], source: list[str]) -> list[str]:
