@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.devices import to_device
+from models.dropout import Dropout
 from models.text.attention import Attend, end_to_end, padded
 from models.text.base import Group
 
@@ -135,7 +136,7 @@ class Embeddings(nn.Module):
         self.positions = nn.Embedding(shape.max_position_embeddings, width)
         self.kinds = nn.Embedding(shape.type_vocab_size, width) if shape.type_vocab_size else None
         self.norm = nn.LayerNorm(width, shape.layer_norm_eps)
-        self.dropout = nn.Dropout(shape.hidden_dropout_prob)
+        self.dropout = Dropout(shape.hidden_dropout_prob)
         self.project = nn.Linear(width, shape.hidden_size) if width != shape.hidden_size else None
 
     def forward(self, ids: Tensor, positions: Tensor) -> Tensor:
@@ -160,7 +161,7 @@ class Layer(nn.Module):
         self.activation: nn.Module = nn.GELU()
         self.down: nn.Module = nn.Linear(inner, width)
         self.norm = nn.LayerNorm(width, shape.layer_norm_eps)
-        self.dropout = nn.Dropout(shape.hidden_dropout_prob)
+        self.dropout = Dropout(shape.hidden_dropout_prob)
 
     def forward(self, states: Tensor, attend: Attend) -> Tensor:
         """States [t, d] to states [t, d]."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag, pad, relu
 
+from models.dropout import Dropout
 from models.recipe import Cnn
 from models.text.base import TextEncoder
 
@@ -29,7 +30,7 @@ class CnnText(TextEncoder):
         )
         self.width = config.filters * len(config.windows)
         self.bias = nn.Parameter(torch.zeros(self.width))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.architecture = {}
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:

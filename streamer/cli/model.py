@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from models.recipe import Recipe
 
 
-_STEPS = {"logistic": "iterations", "forest": "trees", "boosted": "trees"}
+_STEPS = {"logistic": "iteration", "forest": "tree", "boosted": "tree"}
 _UNKNOWN = "it can't be told, as not both retweeted and not retweeted exposures are there"
 
 
@@ -156,7 +156,7 @@ def train(
         out.warn(line)
     out.say(
         f"[green]trained[/] {escape(str(folder))} ({result.fingerprint}) in {duration(result.seconds)}, "
-        f"best after {result.epochs} {_STEPS.get(kind, 'epochs')}"
+        f"best after {result.epochs} {_STEPS.get(kind, 'epoch')}{'s' * (result.epochs != 1)}"
     )
     for head, figures in result.held_out.items():
         out.say(
