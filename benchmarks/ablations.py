@@ -137,7 +137,7 @@ def _datasets(log: Path, out: Path, most: int | None) -> tuple[Dataset, Dataset]
     train = replayed(events, training_exposures(events), out / "train", watch)
     valid = replayed(events, validation_exposures(events), out / "valid", watch)
     if most is not None:
-        train = train.latest(min(most, len(train.exposures)))
+        train = train.latest(most)
     return train, valid
 
 

@@ -147,8 +147,8 @@ class Dataset:
         self._texts = pa.ipc.open_file(pa.memory_map(str(folder / "texts.arrow"))).read_all()
 
     def latest(self, count: int) -> Dataset:
-        """The same with the latest `count` of the exposures alone."""
-        out, first = copy(self), len(self.exposures) - count
+        """The same with the latest `count` of the exposures alone, if there are more."""
+        out, first = copy(self), max(len(self.exposures) - count, 0)
         out.exposures, out.readers = self.exposures[first:], self.readers[first:]
         return out
 

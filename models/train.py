@@ -297,7 +297,7 @@ def _bank(
 ) -> Bank:
     if model.text.frozen:
         encoder = with_numerics(network.text, tokens)
-        name = encoder_fingerprint(encoder, tokens)
+        name = encoder_fingerprint(network.text, tokens, encoder.numerics)
         # A bag's embeddings are those of this log: nobody would ask for their vectors again.
         folder = work / "vectors" if isinstance(model.text, Bag) else cache
         vectors = TextCache(folder, name, encoder.width)

@@ -134,9 +134,11 @@ def packs_of(lengths: Sequence[int] | NDArray[np.int64], budget: int) -> Iterato
         yield pack
 
 
-def encoder_fingerprint(encoder: TextEncoder, tokens: Tokens) -> str:
-    """Names everything that its vectors depend on."""
-    digest = sha256(f"{tokens.tokenizer.to_str()}{tokens.max_tokens}{encoder.numerics}".encode())
+def encoder_fingerprint(encoder: TextEncoder, tokens: Tokens, numerics: str) -> str:
+    """Names everything that the vectors depend on of an encoder in float32 that is run in this arithmetic,
+    whose own weights may be where nobody can read them (packed for a processor).
+    """
+    digest = sha256(f"{tokens.tokenizer.to_str()}{tokens.max_tokens}{numerics}".encode())
     for name, value in sorted(encoder.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())

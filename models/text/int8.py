@@ -26,7 +26,9 @@ Floats = NDArray[np.float32]
 
 
 class Int8Linear(nn.Module):
-    """A `nn.Linear` for inference."""
+    """A `nn.Linear` for inference on the CPU where it is made: `state_dict`, `copy.deepcopy` and `.to` know
+    nothing of its weights, which oneDNN has laid out as it likes.
+    """
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()

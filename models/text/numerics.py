@@ -77,6 +77,8 @@ def require(numerics: Numerics, device: torch.device) -> None:
         raise DeviceError(
             f"numerics int8: for CPUs only, and the device is {device}; choose auto, bf16 or fp32"
         )
+    if numerics == "int8" and not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        raise DeviceError("numerics int8: torch has no oneDNN on this processor; choose auto or fp32")
     if numerics == "bf16" and device.type == "cpu" and not multiplies_bfloat16():
         raise DeviceError("numerics bf16: this processor can't multiply it; choose auto, int8 or fp32")
 

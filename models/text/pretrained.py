@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import torch
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
@@ -53,7 +54,7 @@ class Pretrained(NamedTuple):
 
 def load_pretrained(source: str) -> Pretrained:
     """Read an encoder. Raises RecipeError in one line."""
-    disable_progress_bar()  # of the library's own, in the middle of ours
+    _show_downloads_alone()
     with _in_one_line(source):
         model = AutoModel.from_pretrained(source, dtype="float32")
     backend = load_tokenizer(source)
@@ -73,6 +74,14 @@ def load_tokenizer(source: str) -> Tokenizer:
     if backend is None:
         raise RecipeError(f"text encoder {source!r} has no fast tokeniser (tokenizer.json)")
     return backend
+
+
+def _show_downloads_alone() -> None:
+    """No bar of how the library loads what is there, in the middle of ours."""
+    hidden = are_progress_bars_disabled()
+    disable_progress_bar()  # hides those of downloads too
+    if not hidden:
+        enable_progress_bars()
 
 
 @contextmanager

@@ -28,6 +28,10 @@ BUCKETS: Final = 1 << 16
 _WORD: Final = re.compile(r"[#@]?\w+")
 #: Words in more of the texts than this say nothing.
 _COMMON: Final = 0.2
+#: Texts taken at once: all of their words are in memory, of the longest texts 300 kB each.
+_TOGETHER: Final = 256
+#: Words that are longer are not remembered: who writes them could fill the memory.
+_LONGEST: Final = 32
 
 
 def learn_weights(texts: Sequence[str]) -> NDArray[np.float32]:
@@ -42,6 +46,14 @@ def learn_weights(texts: Sequence[str]) -> NDArray[np.float32]:
 
 def terms_of(texts: Sequence[str], weights: NDArray[np.float32]) -> Terms:
     """Terms uint16 [n, TERMS] of texts, the heaviest first, 0 where there are fewer."""
+    out = np.zeros((len(texts), TERMS), np.uint16)
+    for start in range(0, len(texts), _TOGETHER):
+        part = slice(start, start + _TOGETHER)
+        _fill(out[part], texts[part], weights)
+    return out
+
+
+def _fill(out: Terms, texts: Sequence[str], weights: NDArray[np.float32]) -> None:
     found = [_buckets(text) for text in texts]
     counts = np.fromiter(map(len, found), np.intp, len(found))
     flat = np.fromiter(chain.from_iterable(found), np.uint16, int(counts.sum()))
@@ -50,9 +62,7 @@ def terms_of(texts: Sequence[str], weights: NDArray[np.float32]) -> Terms:
     weight = weights[flat]
     order = np.lexsort((-weight, row))  # equal weights stay in the order of the words
     kept = (rank < TERMS) & (weight[order] > 0)
-    out = np.zeros((len(texts), TERMS), np.uint16)
     out[row[kept], rank[kept]] = flat[order[kept]]
-    return out
 
 
 def _buckets(text: str) -> dict[int, None]:
@@ -60,6 +70,12 @@ def _buckets(text: str) -> dict[int, None]:
     return dict.fromkeys(map(_bucket, _WORD.findall(clean(text).lower())))
 
 
-@lru_cache(1 << 16)
 def _bucket(word: str) -> int:
+    return _known_bucket(word) if len(word) <= _LONGEST else _hashed(word)
+
+
+def _hashed(word: str) -> int:
     return 1 + crc32(word.encode()) % (BUCKETS - 1)
+
+
+_known_bucket: Final = lru_cache(1 << 16)(_hashed)

@@ -38,7 +38,7 @@ def shown(console: Console) -> Iterator[Progress]:
 
         def show(step: Step) -> None:
             if step.phase not in tasks:
-                tasks[step.phase] = bars.add_task(step.phase)
+                tasks[step.phase] = bars.add_task(step.phase, total=step.total)
             bars.update(tasks[step.phase], completed=step.done, total=step.total, figures=figures(step))
 
         yield show

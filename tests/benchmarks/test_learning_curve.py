@@ -54,6 +54,7 @@ def test_a_point_learns_from_the_latest_exposures(tmp_path: Path, monkeypatch: p
     assert point.exposures == len(everything) // 2 == len(seen[0])
     assert seen[0]["shown_at"][0] >= everything["shown_at"][len(everything) // 2 - 1]
     assert train.exposures is everything
+    assert len(train.latest(len(everything) + 1).exposures) == len(everything)
     assert point.rce < best.rce
     assert 0.4 < point.auc < best.auc
     assert any("epoch 1" in line for line in said)

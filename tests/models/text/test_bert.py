@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 from transformers.utils.logging import enable_progress_bar
@@ -77,6 +78,7 @@ def test_the_library_shows_no_bar_of_its_own(tmp_path: Path, capsys: pytest.Capt
     capsys.readouterr()
     load_pretrained(source)
     assert not any(capsys.readouterr())
+    assert not are_progress_bars_disabled()  # of downloads
 
 
 def test_what_is_no_bert_is_left_to_the_library(tmp_path: Path) -> None:

@@ -185,6 +185,9 @@ def test_what_a_device_cannot_compute_is_said(monkeypatch: pytest.MonkeyPatch) -
     numerics.require("bf16", torch.device("cuda"))
     with pytest.raises(DeviceError, match="int8: for CPUs only, and the device is cuda"):
         numerics.require("int8", torch.device("cuda"))
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match="numerics int8: torch has no oneDNN"):
+        numerics.require("int8", torch.device("cpu"))
     bag = build(Bag(width=8))
     assert with_numerics(bag, tokens(), "bf16") is bag
 
@@ -220,11 +223,21 @@ def test_products_are_always_of_a_multiple_of_rows() -> None:
 def test_the_arithmetic_is_part_of_the_fingerprint() -> None:
     exact, vocabulary = build(WIDE), tokens()
     found = {
-        name: encoder_fingerprint(with_numerics(exact, vocabulary, name), vocabulary) for name in ARITHMETICS
+        name: encoder_fingerprint(exact, vocabulary, with_numerics(exact, vocabulary, name).numerics)
+        for name in ARITHMETICS
     }
     assert len(set(found.values())) == len(ARITHMETICS)
-    again = with_numerics(exact, vocabulary, "int8")
-    assert encoder_fingerprint(again, vocabulary) == found["int8"]
+    assert encoder_fingerprint(exact, vocabulary, "int8") == found["int8"]
+
+
+def test_every_weight_is_part_of_the_fingerprint() -> None:
+    encoder, vocabulary = build(WIDE), tokens()
+    seen = {encoder_fingerprint(encoder, vocabulary, "int8")}
+    for _, weight in encoder.named_parameters():
+        with torch.no_grad():
+            weight.view(-1)[0] += 1
+        seen.add(encoder_fingerprint(encoder, vocabulary, "int8"))
+    assert len(seen) == 1 + len(list(encoder.parameters()))
 
 
 class Cramped(TextEncoder):

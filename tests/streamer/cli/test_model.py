@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -10,10 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
+from rich.progress import Progress as Bars
 
 from models.progress import Step
 from streamer.cli.durations import duration
-from streamer.cli.progress import figures
+from streamer.cli.progress import figures, shown
 from streamer.cli.publish import moment
 from streamer.cli.replay import span
 from tests.models.tiny import tiny_bundle
@@ -149,6 +152,22 @@ def test_progress_says_how_far_how_fast_and_how_long() -> None:
         "5,000 rows, 2,500/s, done in 2 s, loss 0.25"
     )
     assert figures(Step("simulate", 10, None, "tweets", 5.0)) == "10 tweets, 2/s"
+
+
+def test_a_bar_whose_end_is_unknown_is_not_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    screen = Console(file=StringIO(), force_terminal=True)
+    made: list[Bars] = []
+
+    def kept(*columns: Any, **options: Any) -> Bars:
+        made.append(Bars(*columns, **options))
+        return made[0]
+
+    monkeypatch.setattr("streamer.cli.progress.Bars", kept)
+    with shown(screen) as show:
+        show(Step("learn words", 10, None, "texts", 1.0))
+        show(Step("epoch 1", 10, 40, "exposures", 1.0))
+    assert [(task.total, task.percentage) for task in made[0].tasks] == [(None, 0), (40, 25)]
 
 
 @pytest.mark.parametrize("option", [("--seed", 2**32), ("--epochs", 65_537), ("--batch", 65_537)])
