@@ -300,15 +300,18 @@ class _JsonlTable(Table):
 
 def _read(line: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
     try:
-        return decoder.decode(line)
-    except msgspec.ValidationError:
-        return meant(msgspec.json.decode(line), decoder.type)
+        try:
+            return decoder.decode(line)
+        except msgspec.ValidationError:
+            return meant(msgspec.json.decode(line), decoder.type)
+    except RecursionError:
+        raise msgspec.DecodeError("JSON is nested too deeply") from None
 
 
 def _fields(line: bytes) -> list[str]:
     try:
         return list(msgspec.json.decode(line, type=dict[str, msgspec.Raw]))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return []
 
 

@@ -18,6 +18,8 @@ import msgspec
 T = TypeVar("T")
 #: (format, version) of what is there to be compared with, which a bundle must not be taken for.
 BASELINE: Final = ("retweet-streamer-baseline", 1)
+#: What a training that was cut off may have left where its bundle goes.
+_BESIDE: Final = frozenset({".training", "logs"})
 
 
 class BundleError(Exception):
@@ -78,14 +80,20 @@ def seal(path: Path, names: Collection[str]) -> str:
 
 
 def expect_room(path: Path, kind: tuple[str, int]) -> None:
-    """Raises BundleError where the folder holds something of another format, whose files would be lost or lie
-    beside those to be written.
+    """Raises BundleError where the folder holds something else, whose files would be lost or lie beside those
+    to be written.
     """
     try:
-        found = read_json(path, "config.json", dict[str, Any]).get("format", kind[0])
-    except BundleError:  # there is nothing, or nothing that could be used
-        return
-    if found != kind[0]:
+        found = read_json(path, "config.json", dict[str, Any]).get("format")
+    except BundleError:  # it may be one of ours that was damaged
+        found = kind[0] if (path / "manifest.json").exists() else None
+    if found is None:
+        if strange := sorted(file.name for file in path.glob("*") if file.name not in _BESIDE):
+            raise BundleError(
+                f"{path} has files that no training wrote ({', '.join(strange[:3])}"
+                f"{', …' if len(strange) > 3 else ''}): choose a folder that is empty or not there"
+            )
+    elif found != kind[0]:
         raise BundleError(
             f"{path} holds a {found}, and no {kind[0]} goes into that folder: choose another, or remove it"
         )

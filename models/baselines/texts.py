@@ -40,7 +40,8 @@ class TextSpace:
         if k < 1:
             components = np.ones((rows.shape[1], 1), np.float32)
         else:
-            svd = TruncatedSVD(k, n_iter=3, random_state=seed).fit(rows)
+            with np.errstate(divide="ignore", invalid="ignore"):  # texts that are all alike have no variance
+                svd = TruncatedSVD(k, n_iter=3, random_state=seed).fit(rows)
             components = svd.components_.T.astype(np.float32)
         words = tuple(vectoriser.get_feature_names_out().tolist())
         return cls(words, vectoriser.idf_.astype(np.float32), components)

@@ -98,7 +98,9 @@ def _shared(
     weights = np.where(counts.getnnz(0) >= _FEWEST, weights, np.float32(0))
     documents = counts @ diags(weights)
     length = np.sqrt(np.asarray(documents.multiply(documents).sum(1))).ravel()
-    with np.errstate(invalid="ignore"):  # readers who are all alike have no variance to explain
+    with np.errstate(
+        divide="ignore", invalid="ignore"
+    ):  # readers who are all alike have no variance to explain
         svd = TruncatedSVD(k, n_iter=4, random_state=seed).fit(
             diags(1 / np.maximum(length, 1e-6)) @ documents
         )

@@ -30,7 +30,9 @@ def embeddings(
     k = min(width, int(seen.sum()) - 1, len(texts) - 1)
     if k < 1:
         return out
-    with np.errstate(invalid="ignore"):  # texts that are all alike have no variance to explain
+    with np.errstate(
+        divide="ignore", invalid="ignore"
+    ):  # texts that are all alike have no variance to explain
         svd = TruncatedSVD(k, n_iter=3, random_state=seed).fit(rows)
     # The root of the singular values whitens half-way: topics weigh more alike, and noise stays small.
     scale = np.sqrt(svd.singular_values_[0] / np.maximum(svd.singular_values_, 1e-6))

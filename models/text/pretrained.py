@@ -88,8 +88,12 @@ def _show_downloads_alone() -> None:
 def _in_one_line(source: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise RecipeError(f"text encoder {source!r} can't be loaded: {str(error).splitlines()[0]}") from error
+    # RuntimeError: a hub out of reach.
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise RecipeError(
+            f"text encoder {source!r} can't be loaded: {str(error).splitlines()[0]} "
+            "(a folder, or an id of a hub that can be reached?)"
+        ) from error
 
 
 def as_bert(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -27,7 +27,10 @@ def dead_letters() -> None:
 def _filter(reasons: tuple[str, ...], topics: tuple[str, ...]) -> Filter:
     from streamer.client.dead_letters import Filter
     from streamer.client.topics import TOPICS
+    from streamer.decoding import Reason
 
+    if unknown := [reason for reason in reasons if reason not in list(Reason)]:
+        raise CommandError(f"no reason is called {', '.join(unknown)}: they are {', '.join(Reason)}")
     if unknown := [topic for topic in topics if topic not in TOPICS]:
         raise CommandError(f"no topic is called {', '.join(unknown)}: they are {', '.join(TOPICS)}")
     return Filter(frozenset(reasons), frozenset(topics))
@@ -55,7 +58,7 @@ def list_(
     With --json one object each, its value in base64; [cyan]truncated[/] is how many bytes there were of a
     record that was too large to be kept here whole.
 
-    Example: [green]streamer dead-letters list --reason bad-json --topic tweets[/]
+    Example: [green]streamer dead-letters list --reason not_json --topic tweets[/]
     """
     from rich.table import Table
     from rich.text import Text
@@ -127,7 +130,7 @@ def replay(
 
     Each is replayed once: what was is remembered in Kafka, whatever the filters. One replay at a time.
 
-    Example: [green]streamer dead-letters replay --reason unknown-tweet[/]
+    Example: [green]streamer dead-letters replay --reason unknown_tweet[/]
     """
     from streamer.client import dead_letters as client
 

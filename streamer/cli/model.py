@@ -159,10 +159,10 @@ def train(
         f"best after {result.epochs} {_STEPS.get(kind, 'epoch')}{'s' * (result.epochs != 1)}"
     )
     for head, figures in result.held_out.items():
-        out.say(
-            f"  {head}: AUC {figures.auc:.4f}, RCE {figures.rce:.2f}, ECE {figures.ece:.5f} "
-            "on the held-out last part"
-        )
+        auc, rce = (
+            "–" if x != x else f"{x:.{d}f}" for x, d in ((figures.auc, 4), (figures.rce, 2))
+        )  # of one class
+        out.say(f"  {head}: AUC {auc}, RCE {rce}, ECE {figures.ece:.5f} on the held-out last part")
     out.next_step(
         f"streamer evaluate {folder} {log}, or STREAMER_BUNDLE={folder} streamer worker"
         if kind == "network"

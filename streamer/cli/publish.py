@@ -77,6 +77,8 @@ def publish(
 
     if rate and speedup:
         raise CommandError("--rate and --speedup both set the pace: give one of them")
+    if start is not None and end is not None and start >= end:
+        raise CommandError("--to must be after --from")
     started = time.monotonic()
     with open_source(file, topic) as source:
         sent = _publish(source, Pace(rate, speedup), start, end, limit, dry_run, settings, out)

@@ -34,7 +34,7 @@ from streamer.cli.durations import duration
 @click.option(
     "--tweets", type=click.IntRange(min=10), help="How many tweets they write; retweets come on top."
 )
-@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Time span.")
+@click.option("--days", type=click.FloatRange(0, 3_650, min_open=True), help="Time span.")
 @click.option("--follows", type=click.FloatRange(min=1), help="Authors a user follows, on average.")
 @click.option(
     "--shown",

@@ -199,6 +199,8 @@ class _Requests:
                     yield 0, "score-requests", decode(line)
                 except (msgspec.DecodeError, UnicodeDecodeError) as error:
                     self.rejected[str(error)] += 1
+                except RecursionError:
+                    self.rejected["JSON is nested too deeply"] += 1
 
 
 def _counted(report: ReadReport) -> Counter[str]:
@@ -230,11 +232,11 @@ def _json_fields(path: Path) -> set[str] | None:
         for line in islice(file, _PEEK_LINES):
             try:
                 return set(msgspec.json.decode(line, type=dict[str, msgspec.Raw]))
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 continue
     try:
         whole: Any = msgspec.json.decode(path.read_bytes())
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     first = whole[0] if isinstance(whole, list) and whole else whole
     return set(first) if isinstance(first, dict) else None

@@ -21,7 +21,7 @@ def test_a_draw_of_everything_gives_the_figures_themselves(rows: list[tuple[bool
     weights = times.astype(np.float64)
     found = resampled(labels, p, weights, np.zeros(len(rows), np.int64), resamples=1)[0]
     expected = scores(labels, p, weights)
-    for name, value in zip(FIGURES[:4], found, strict=False):
+    for name, value in zip(FIGURES, found, strict=True):
         assert value == pytest.approx(getattr(expected, name), abs=1e-9)
 
 
@@ -32,12 +32,6 @@ def world(seed: int, tweets: int = 200, readers: int = 20) -> tuple[np.ndarray, 
     viral = rng.random(tweets) < 0.3
     labels = rng.random(len(clusters)) < np.where(viral, 0.5, 0.02)[clusters]
     return labels, np.clip(rng.normal(0.2, 0.05, len(clusters)), 0.01, 0.9), clusters
-
-
-def test_ece_of_no_ties_is_the_same_too() -> None:
-    labels, p, clusters = world(0)
-    found = resampled(labels, p, None, np.zeros_like(clusters), resamples=1)[0]
-    assert found[4] == pytest.approx(scores(labels, p).ece, rel=0.02)  # bins differ by an exposure
 
 
 def test_the_same_seed_gives_the_same_draws() -> None:
@@ -67,5 +61,4 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
 
 def test_one_class_leaves_out_what_cannot_be_said() -> None:
     found = intervals(resampled(np.zeros(40, np.bool_), np.full(40, 0.1), None, np.arange(40), resamples=20))
-    assert set(found) == {"ece"}
-    assert found["ece"] == pytest.approx((0.1, 0.1))
+    assert not found

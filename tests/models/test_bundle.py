@@ -91,6 +91,25 @@ def test_weights_of_another_shape_are_refused(bundle: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("config", ['{"mine": 1}', "[]", None])
+def test_files_of_others_are_left_alone(bundle: Path, tmp_path: Path, config: str | None) -> None:
+    loaded, project = Bundle.from_pretrained(bundle), tmp_path / "project"
+    project.mkdir()
+    (project / "README.md").write_text("my project")
+    if config is not None:
+        (project / "config.json").write_text(config)
+    before = {path.name: path.read_bytes() for path in project.iterdir()}
+    with pytest.raises(BundleError, match=r"README.md.*: choose a folder that is empty or not there"):
+        loaded.save_pretrained(project)
+    assert {path.name: path.read_bytes() for path in project.iterdir()} == before
+
+
+def test_what_a_training_left_behind_is_in_nobody_s_way(bundle: Path, tmp_path: Path) -> None:
+    for name in (".training", "logs"):
+        (tmp_path / "out" / name).mkdir(parents=True)
+    assert Bundle.from_pretrained(bundle).save_pretrained(tmp_path / "out")
+
+
 def test_a_save_that_is_cut_off_leaves_no_valid_bundle(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = Bundle.from_pretrained(bundle)
     monkeypatch.setattr("models.bundle.save_file", lambda *_, **__: 1 / 0)

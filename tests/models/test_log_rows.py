@@ -115,6 +115,17 @@ def test_lines_are_read_as_leniently_as_columns(tmp_path: Path) -> None:
     assert batch["retweet"].to_pylist() == [False, True]
 
 
+@pytest.mark.parametrize("depth", [5_000, 200_000])
+def test_lines_that_are_nested_beyond_reason_are_counted(tmp_path: Path, depth: int) -> None:
+    row = b'{"tweet_id":"%d","author_id":"a","created_at":1000,"text":"x","more":%s}'
+    deep = b"[" * depth + b"]" * depth
+    (tmp_path / "tweets.jsonl").write_bytes(b"\n".join([row % (1, deep), row % (2, b"[]"), deep]))
+    log = EventLog(tmp_path)
+    [(_, event)] = log.events()
+    assert event == Tweet(tweet_id="2", author_id="a", created_at=1_000, text="x")
+    assert sum(log.rejected["tweets"].values()) == 2
+
+
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
 @pytest.mark.parametrize("head", ["retweet", "quote"])
 @pytest.mark.parametrize("number", [int, float])

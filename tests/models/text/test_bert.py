@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 from transformers.utils.logging import enable_progress_bar
 
 from models.events import Tweet
-from models.recipe import ModelConfig, Transformer
+from models.recipe import ModelConfig, RecipeError, Transformer
 from models.text.base import groups_of
 from models.text.bert import Bert, shape_of
 from models.text.prepare import check_of
@@ -79,6 +79,16 @@ def test_the_library_shows_no_bar_of_its_own(tmp_path: Path, capsys: pytest.Capt
     load_pretrained(source)
     assert not any(capsys.readouterr())
     assert not are_progress_bars_disabled()  # of downloads
+
+
+@pytest.mark.parametrize("error", [OSError("no such id"), RuntimeError("the client has been closed")])
+def test_a_hub_out_of_reach_is_one_line(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("models.text.pretrained.AutoModel.from_pretrained", fail)
+    with pytest.raises(RecipeError, match=r"'rnn' can't be loaded: .*an id of a hub that can be reached"):
+        load_pretrained("rnn")
 
 
 def test_what_is_no_bert_is_left_to_the_library(tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ def test_publish_refuses_before_it_sends(online: Command, streamer: Command, twe
     assert "streamer topics create" in online("publish", tweets).stderr
     assert streamer("publish", tweets, "--dry-run", "--json").object["sent"] == {"tweets": 20}
     assert "give one of them" in streamer("publish", tweets, "--rate", 1, "--speedup", 1).stderr
+    at = TWEETS[5].created_at
+    assert "--to must be after" in streamer("publish", tweets, "--from", at, "--to", at, "--dry-run").stderr
     tweets.write_text("nothing of use\n" * 3)
     assert streamer("publish", tweets, "--dry-run").code == 1
 
@@ -96,16 +98,18 @@ def test_subscribe_prints_what_is_wanted_and_ends_at_its_limit(online: Command, 
 
 def test_dead_letters_are_listed_and_replayed(online: Command, settings: Settings) -> None:
     online("topics", "create")
-    bury(settings, b"\xff[broken]", reason="not-utf8")
-    bury(settings, b"{}", reason="wrong-shape")
+    bury(settings, b"\xff[broken]", reason="not_utf8")
+    bury(settings, b"{}", reason="wrong_shape")
     letters = online("dead-letters", "list", "--json").objects
-    assert {letter["reason"] for letter in letters} == {"not-utf8", "wrong-shape"}
-    [one] = online("dead-letters", "list", "--reason", "not-utf8", "--json").objects
+    assert {letter["reason"] for letter in letters} == {"not_utf8", "wrong_shape"}
+    [one] = online("dead-letters", "list", "--reason", "not_utf8", "--json").objects
     assert base64.b64decode(one["value"]) == b"\xff[broken]"
     assert "[broken]" in online("dead-letters", "list").stdout
-    done = online("dead-letters", "replay", "--reason", "not-utf8", "--json").object
-    assert done["replayed"] == {"not-utf8": 1}
-    assert "replayed 0" in online("dead-letters", "replay", "--reason", "not-utf8").stdout
+    done = online("dead-letters", "replay", "--reason", "not_utf8", "--json").object
+    assert done["replayed"] == {"not_utf8": 1}
+    assert "replayed 0" in online("dead-letters", "replay", "--reason", "not_utf8").stdout
+    odd = online("dead-letters", "replay", "--reason", "bad-json").stderr
+    assert "no reason is called bad-json: they are tombstone, not_utf8, not_json" in odd
     assert "no topic is called nowhere" in online("dead-letters", "list", "--topic", "nowhere").stderr
 
 
