@@ -18,8 +18,6 @@ import msgspec
 T = TypeVar("T")
 #: (format, version) of what is there to be compared with, which a bundle must not be taken for.
 BASELINE: Final = ("retweet-streamer-baseline", 1)
-#: What a training that was cut off may have left where its bundle goes.
-_BESIDE: Final = frozenset({".training", "logs"})
 
 
 class BundleError(Exception):
@@ -88,7 +86,7 @@ def expect_room(path: Path, kind: tuple[str, int]) -> None:
     except BundleError:  # it may be one of ours that was damaged
         found = kind[0] if (path / "manifest.json").exists() else None
     if found is None:
-        if strange := sorted(file.name for file in path.glob("*") if file.name not in _BESIDE):
+        if strange := sorted(file.name for file in path.glob("*") if file.is_file()):
             raise BundleError(
                 f"{path} has files that no training wrote ({', '.join(strange[:3])}"
                 f"{', …' if len(strange) > 3 else ''}): choose a folder that is empty or not there"

@@ -104,8 +104,8 @@ def test_files_of_others_are_left_alone(bundle: Path, tmp_path: Path, config: st
     assert {path.name: path.read_bytes() for path in project.iterdir()} == before
 
 
-def test_what_a_training_left_behind_is_in_nobody_s_way(bundle: Path, tmp_path: Path) -> None:
-    for name in (".training", "logs"):
+def test_folders_are_in_nobody_s_way(bundle: Path, tmp_path: Path) -> None:
+    for name in (".training", "logs"):  # as a training that was cut off leaves them
         (tmp_path / "out" / name).mkdir(parents=True)
     assert Bundle.from_pretrained(bundle).save_pretrained(tmp_path / "out")
 
