@@ -81,7 +81,7 @@ def evaluate(
         dataset = replay(events, table, Path(folder), progress, check)
         if not len(dataset.exposures):
             lost = losses_of(dataset).largest()
-            raise LogError(f"{table.path}: none of its {table.rows} exposures can be judged with {log}{lost}")
+            raise LogError(f"{table.path}: none of its exposures can be judged with {log}{lost}")
         p = [model.probabilities(dataset, progress) for model in models]
         metrics = metrics_of(models[0], dataset, p[0], list(zip(names[1:], models[1:], p[1:], strict=True)))
         if report is not None:

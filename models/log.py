@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Self
 
@@ -150,6 +151,12 @@ def open_exposures(path: Path | str) -> Table:
     return open_table(path, KINDS["exposures"])
 
 
+def expect_no_log(path: Path, *, overwrite: bool) -> None:
+    """Raise LogError where the folder holds an event log that is not to be replaced."""
+    if not overwrite and _files_of_log(path):
+        raise LogError(f"{path} already holds an event log: choose another folder or overwrite it")
+
+
 class LogWriter:
     """Write an event log; use it as a context manager. Give each table's rows in time order.
 
@@ -164,8 +171,8 @@ class LogWriter:
         self._format = file_format
         self._sinks: dict[str, _ParquetSink | _JsonlSink] = {}
         self._pending: dict[str, list[msgspec.Struct]] = {}
-        if not overwrite and _files_of_log(self.path):
-            raise LogError(f"{self.path} already holds an event log: choose another folder or overwrite it")
+        expect_no_log(self.path, overwrite=overwrite)
+        self._made = not self.path.exists()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -219,6 +226,9 @@ class LogWriter:
                 sink.draft.replace(sink.target)
             else:
                 sink.draft.unlink()
+        if failed is not None and self._made:
+            with suppress(OSError):  # somebody else put something there
+                self.path.rmdir()
 
 
 _TABLE_OF = {KINDS[name].struct: name for name in _EVENT_KINDS}

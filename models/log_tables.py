@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Annotated, Any, BinaryIO, NamedTuple
 
 import msgspec
 import numpy as np
@@ -34,8 +34,12 @@ BATCH_ROWS = 65_536
 #: Rows turned into structs at a time. With 65,536 Python's garbage collector, which walks all that are
 #: alive, made validation four times slower (0.17 s instead of 0.04 s a batch).
 _STRUCT_ROWS = 4_096
-#: Times of 2001 to 2099 in seconds: in milliseconds they are of the first weeks of 1970.
-_SECONDS = (1_000_000_000, 4_100_000_000)
+#: Times of 2001 to 2099 in units that others have. In milliseconds, those in seconds are of the first weeks
+#: of 1970, the others of the year 33,000 and later.
+_UNITS = {
+    unit: (10**9 * per_second, 41 * 10**8 * per_second)
+    for unit, per_second in (("seconds", 1), ("microseconds", 10**6), ("nanoseconds", 10**9))
+}
 #: Lines of a JSONL file looked at, when it is opened, for one that has the required fields.
 _PEEK_LINES = 100
 
@@ -113,12 +117,14 @@ class Table(ABC):
         self.rejected.clear()
         return self._events(start_ms, end_ms, struct or self.kind.struct)
 
-    def _check_unit(self, latest: int) -> None:
-        """Raise `LogError` where the latest time is of early 1970 in ms, but of our days in seconds."""
-        if _SECONDS[0] <= latest <= _SECONDS[1]:
-            raise LogError(
-                f"{self.path}: `{self.kind.time}` looks like seconds: milliseconds since 1970 are needed"
-            )
+    def _check_unit(self, earliest: int, latest: int) -> None:
+        """Raise `LogError` where the times, those that are 0 aside, are all of our days in another unit."""
+        for unit, (first, last) in _UNITS.items():
+            # In seconds the latest one tells, as follows may be dated 1 or so to be there from the beginning.
+            if first <= (latest if unit == "seconds" else earliest) <= latest <= last:
+                raise LogError(
+                    f"{self.path}: `{self.kind.time}` looks like {unit}: milliseconds since 1970 are needed"
+                )
 
     @abstractmethod
     def _describe(self) -> tuple[int, tuple[str, ...]]:
@@ -182,13 +188,14 @@ class _ParquetTable(Table):
 
     def _is_sorted(self) -> bool:
         if self._sorted is None:
-            self._sorted, last, latest = True, -(2**63), 0
+            self._sorted, last, earliest, latest = True, -(2**63), 2**63 - 1, 0
             schema = pa.schema([self.kind.schema.field(self.kind.time)])
             for batch in self._read(schema) if self.kind.time in self.columns else ():
                 if len(times := _times(batch.column(0))):
                     self._sorted &= times[0] >= last and bool((np.diff(times) >= 0).all())
                     last, latest = times[-1], max(latest, int(times.max()))
-            self._check_unit(latest)
+                    earliest = min(earliest, int(times[times > 0].min(initial=earliest)))
+            self._check_unit(earliest, latest)
         return self._sorted
 
     def _overlaps(self, file: pq.ParquetFile, group: int, start: int | None, end: int | None) -> bool:
@@ -229,7 +236,8 @@ def _times(column: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
 class _JsonlTable(Table):
     def _describe(self) -> tuple[int, tuple[str, ...]]:
         """Read the file once: count lines, learn the fields, and note where lines are out of time order."""
-        self._clock = msgspec.json.Decoder(msgspec.defstruct("Clock", [(self.kind.time, TimeMs, 0)]))
+        self._clock = _clock(self.kind.time, TimeMs)
+        any_clock = _clock(self.kind.time, Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)])
         seen: dict[str, None] = {}
         times, offsets = [], []
         last = 0
@@ -240,7 +248,7 @@ class _JsonlTable(Table):
                     if line.strip():
                         # A line that can't be read keeps its place: the pass that yields events counts it.
                         with suppress(msgspec.DecodeError, UnicodeDecodeError):
-                            last = getattr(_read(line, self._clock), self.kind.time)
+                            last = getattr(_read(line, any_clock), self.kind.time)
                         times.append(last)
                         offsets.append(offset)
                         if len(times) <= _PEEK_LINES:
@@ -249,7 +257,7 @@ class _JsonlTable(Table):
         except OSError as error:
             raise LogError(f"{self.path} can't be read: {error.strerror}") from None
         clocks = np.array(times, dtype=np.int64)
-        self._check_unit(int(clocks.max(initial=0)))
+        self._check_unit(int(clocks[clocks > 0].min(initial=2**63 - 1)), int(clocks.max(initial=0)))
         #: Line offsets in time order, or None where the file is in order already.
         self._order = None
         if bool((np.diff(clocks) < 0).any()):
@@ -296,6 +304,11 @@ class _JsonlTable(Table):
                 index = batch.schema.get_field_index(self.kind.time)
                 batch = batch.set_column(index, self.kind.time, pa.array([at for at, _ in chunk], pa.int64()))
             yield batch
+
+
+def _clock(name: str, kind: Any) -> msgspec.json.Decoder[Any]:
+    """Reads the time of a line, of that type, and nothing else; 0 where there is none."""
+    return msgspec.json.Decoder(msgspec.defstruct("Clock", [(name, kind, 0)]))
 
 
 def _read(line: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:

@@ -78,10 +78,18 @@ def losses_of(dataset: Dataset) -> Losses:
 
 
 def nothing_to_learn(dataset: Dataset, exposures: int) -> LogError:
-    """What training refuses so many exposures with: all ended alike, so there is nothing to tell apart."""
+    """What training refuses the first so many exposures with: all ended alike, so there is nothing to tell
+    apart.
+    """
+    held_out = ""
+    if "retweet" in dataset.heads(slice(0, len(dataset.exposures))):
+        held_out = (
+            f": both are there with the last {len(dataset.exposures) - exposures:,}, which are held out; "
+            "a smaller `training.held_out` in a recipe, or a longer log, leaves them to learn from"
+        )
     return LogError(
-        f"{exposures} exposures to train on, but not both retweeted and not retweeted ones among them: "
-        f"nothing can be learned{losses_of(dataset).largest()}"
+        f"{exposures:,} exposure{'s' * (exposures != 1)} to train on, but not both retweeted and not "
+        f"retweeted ones among them: nothing can be learned{losses_of(dataset).largest()}{held_out}"
     )
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
+from models.hints import did_you_mean
 from models.state.user import HISTORY
 
 Size = Annotated[int, Meta(ge=1, le=65_536)]
@@ -237,6 +238,11 @@ class ModelConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
             )
 
     @property
+    def reads_ids(self) -> bool:
+        """Whether `text_tokens` mean anything: their vocabulary is named, or a pretrained encoder's."""
+        return bool(self.source_vocabulary or (isinstance(self.text, Transformer) and self.text.source))
+
+    @property
     def tastes(self) -> int:
         """`taste`, where words are read."""
         return 0 if isinstance(self.text, NoText) else self.taste
@@ -339,4 +345,11 @@ class Recipe(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
         except OSError as error:
             raise RecipeError(f"recipe {path}: {error.strerror}") from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise RecipeError(f"recipe {path}: {error}") from error
+            raise RecipeError(f"recipe {path}: {error}{_hint(str(error))}") from error
+
+
+def _hint(message: str) -> str:
+    """The key that may have been meant, where msgspec knows none of a name."""
+    name = message.partition("unknown field `")[2].partition("`")[0]
+    groups = msgspec.json.schema(Recipe)["$defs"].values() if name else ()
+    return did_you_mean(name, sorted({key for group in groups for key in group.get("properties", ())}))

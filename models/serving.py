@@ -84,7 +84,11 @@ class ServingModel:
 
     def check(self, tweet: Tweet) -> str | None:
         """Why a tweet can't be embedded, in words, or None."""
-        return None if tweet.text_tokens is None else self.tokens.check(tweet.text_tokens)
+        if tweet.text_tokens is None:
+            return None
+        if not self.bundle.config.recipe.model.reads_ids:
+            return "the model learned from texts, and knows no vocabulary of token ids"
+        return self.tokens.check(tweet.text_tokens)
 
     def embed(
         self, tweets: Sequence[Tweet], authors: Sequence[Profile | None], sums: NDArray[np.float64]

@@ -9,9 +9,9 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from models.svd import decompose
 from models.text.tokens import clean
 
 #: Handles and hashtags are words of their own, as for the network's tokeniser.
@@ -40,9 +40,7 @@ class TextSpace:
         if k < 1:
             components = np.ones((rows.shape[1], 1), np.float32)
         else:
-            with np.errstate(divide="ignore", invalid="ignore"):  # texts that are all alike have no variance
-                svd = TruncatedSVD(k, n_iter=3, random_state=seed).fit(rows)
-            components = svd.components_.T.astype(np.float32)
+            components = decompose(rows, k, seed).components_.T.astype(np.float32)
         words = tuple(vectoriser.get_feature_names_out().tolist())
         return cls(words, vectoriser.idf_.astype(np.float32), components)
 

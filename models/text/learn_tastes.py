@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 from scipy.sparse import csr_matrix, diags
-from sklearn.decomposition import TruncatedSVD
 
 from models.state.user import WORDS
+from models.svd import decompose
 from models.text.learn_leanings import learn_leanings
 from models.text.tastes import Floats, Tastes, no_tastes, sums
 from models.text.terms import BUCKETS, Terms
@@ -98,11 +98,6 @@ def _shared(
     weights = np.where(counts.getnnz(0) >= _FEWEST, weights, np.float32(0))
     documents = counts @ diags(weights)
     length = np.sqrt(np.asarray(documents.multiply(documents).sum(1))).ravel()
-    with np.errstate(
-        divide="ignore", invalid="ignore"
-    ):  # readers who are all alike have no variance to explain
-        svd = TruncatedSVD(k, n_iter=4, random_state=seed).fit(
-            diags(1 / np.maximum(length, 1e-6)) @ documents
-        )
+    svd = decompose(diags(1 / np.maximum(length, 1e-6)) @ documents, k, seed, passes=4)
     out: Floats = (svd.components_.T * weights[:, None]).astype(np.float32)
     return out

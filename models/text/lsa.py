@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
+
+from models.svd import decompose
 
 
 def embeddings(
@@ -30,10 +31,7 @@ def embeddings(
     k = min(width, int(seen.sum()) - 1, len(texts) - 1)
     if k < 1:
         return out
-    with np.errstate(
-        divide="ignore", invalid="ignore"
-    ):  # texts that are all alike have no variance to explain
-        svd = TruncatedSVD(k, n_iter=3, random_state=seed).fit(rows)
+    svd = decompose(rows, k, seed)
     # The root of the singular values whitens half-way: topics weigh more alike, and noise stays small.
     scale = np.sqrt(svd.singular_values_[0] / np.maximum(svd.singular_values_, 1e-6))
     out[:, :k] = (vectoriser.idf_ * seen)[:, None] * svd.components_.T * scale

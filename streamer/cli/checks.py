@@ -160,7 +160,7 @@ def device(settings: Settings) -> Iterator[Finding]:
         yield Finding("device", "ok", f"{torch.cuda.get_device_name(found)}, torch {torch.__version__}")
         return
     threads = torch.get_num_threads()
-    yield Finding("device", "ok", f"CPU, {threads} threads, torch {torch.__version__}")
+    yield Finding("device", "ok", f"CPU, {threads} thread{'s' * (threads != 1)}, torch {torch.__version__}")
 
 
 #: In the order in which things are needed.

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from streamer.cli.console import Output, json_option
 from streamer.cli.durations import duration
+from streamer.cli.folders import FolderToWrite
 
 #: Unreadable rows that are shown for each file; more are only counted.
 _SHOWN = 5
@@ -25,7 +26,7 @@ _SHOWN = 5
 @click.option(
     "--out",
     "folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FolderToWrite(),
     required=True,
     help="Folder for the event log.",
 )
@@ -72,4 +73,7 @@ def convert(
     rows = sum(one.rows for one in report.read.values())
     tables = ", ".join(f"{count:,} {name}" for name, count in report.written.items())
     out.say(f"[green]wrote[/] {escape(str(folder))} from {rows:,} rows in {duration(seconds)}: {tables}")
-    out.next_step(f"streamer train {folder} --out bundle --recipe recipe.toml")
+    out.next_step(
+        'name the vocabulary of the ids in a recipe ([model] source_vocabulary = "vocab.txt"), then '
+        f"streamer train {folder} --out bundle --recipe RECIPE"
+    )

@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from streamer.cli.console import CommandError, Output, json_option
 from streamer.cli.durations import duration
+from streamer.cli.folders import FolderToWrite
 
 if TYPE_CHECKING:
     from streamer.demo.run import Summary
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--tweets", type=click.IntRange(min=10), help="Tweets; the last quarter is streamed.")
 @click.option(
     "--keep",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FolderToWrite(),
     help="Folder to leave the world and the bundle in.",
 )
 @json_option

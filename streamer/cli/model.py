@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from streamer.cli.console import Output, json_option
 from streamer.cli.durations import duration
+from streamer.cli.folders import FolderToWrite
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,7 +47,7 @@ def recipe_of(
 @click.option(
     "--out",
     "folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FolderToWrite(),
     required=True,
     help="Folder for the bundle.",
 )
@@ -80,7 +81,7 @@ def recipe_of(
 @click.option("--resume", is_flag=True, help="Go on with a training into the same folder that was cut off.")
 @click.option(
     "--logs",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FolderToWrite(),
     help="Folder for TensorBoard's curves.  [default: OUT/logs]",
 )
 @json_option
@@ -114,6 +115,10 @@ def train(
 
     Example: [green]streamer train world --out bundle --encoder bag --epochs 5[/]
     """
+    if kind in _STEPS:
+        choices = {"encoder": encoder, "epochs": epochs, "batch": batch, "resume": resume, "logs": logs}
+        if meant := [f"--{name}" for name, value in choices.items() if value]:
+            raise click.UsageError(f"{', '.join(meant)}: of a network, and --model {kind} is none")
     if kind == "tweet-only" and recipe is None:
         encoder = encoder or "bert"
     chosen = recipe_of(recipe, encoder, epochs, batch, seed)
@@ -122,16 +127,20 @@ def train(
             from models.baselines.tweet_only import tweet_only
             from models.train import train as train_bundle
 
-            result = train_bundle(
-                log,
-                folder,
-                chosen if kind == "network" else tweet_only(chosen),
-                show,
-                exposures=exposures,
-                device=device,
-                resume=resume,
-                logs=logs,
-            )
+            try:
+                result = train_bundle(
+                    log,
+                    folder,
+                    chosen if kind == "network" else tweet_only(chosen),
+                    show,
+                    exposures=exposures,
+                    device=device,
+                    resume=resume,
+                    logs=logs,
+                )
+            except KeyboardInterrupt:
+                out.warn(f"stopped: the same command with --resume goes on with what is in {folder}")
+                raise
         else:
             from models.baselines.train import train_baseline
 
@@ -180,7 +189,7 @@ def train(
 )
 @click.option(
     "--report",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FolderToWrite(),
     help="Folder for report.html, one page of plots and tables.",
 )
 @click.option(

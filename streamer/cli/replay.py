@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from streamer.cli.console import CommandError, Output, json_option, settings_option
 from streamer.cli.durations import duration
+from streamer.cli.folders import FolderToWrite
 from streamer.cli.publish import moment
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def span(text: str) -> int:
     "--frozen", is_flag=True, help="Leave out the period's engagements: what is learning online worth?"
 )
 @click.option("--local", is_flag=True, help="Start a Kafka and a Redis of its own for it (Java 17, Maven).")
-@click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="Folder for report.html.")
+@click.option("--report", type=FolderToWrite(), help="Folder for report.html.")
 @settings_option
 @json_option
 def replay(

@@ -12,13 +12,14 @@ from rich.markup import escape
 
 from streamer.cli.console import CommandError, Output, json_option
 from streamer.cli.durations import duration
+from streamer.cli.folders import FolderToWrite
 
 
 @click.command()
 @click.option(
     "--out",
     "folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FolderToWrite(),
     required=True,
     help="Folder to write.",
 )
@@ -76,9 +77,11 @@ def simulate(
 
     Example: [green]streamer simulate --out world --users 2000 --seed 7[/]
     """
+    from models.log import expect_no_log
     from models.progress import Phase
     from models.world import SIZES, simulate, write
 
+    expect_no_log(folder, overwrite=overwrite)
     try:
         config = replace(SIZES[size], **{name: value for name, value in sizes.items() if value is not None})
     except ValueError as error:

@@ -26,6 +26,7 @@ from models.log_tables import KINDS, open_table
 from models.read_report import ReadReport
 from models.recsys_convert import convert
 from models.x_api import read_x_api
+from streamer.decoding import BadRecord, Decoder
 
 _TOPIC_OF: dict[type, str] = {
     User: "users",
@@ -190,17 +191,15 @@ class _Requests:
 
     def events(self, start_ms: int | None, end_ms: int | None) -> Iterator[Timed]:
         self.rejected.clear()
-        decode = msgspec.json.Decoder(ScoreRequest).decode
+        decode = Decoder(ScoreRequest)
         with self._path.open("rb") as file:
             for line in file:
                 if not line.strip():
                     continue
                 try:
                     yield 0, "score-requests", decode(line)
-                except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                    self.rejected[str(error)] += 1
-                except RecursionError:
-                    self.rejected["JSON is nested too deeply"] += 1
+                except BadRecord as bad:
+                    self.rejected[bad.error] += 1
 
 
 def _counted(report: ReadReport) -> Counter[str]:

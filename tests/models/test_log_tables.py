@@ -23,7 +23,7 @@ def follows(times: list[int], first: int = 0) -> pa.Table:
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
-def test_times_in_seconds_are_refused(tmp_path: Path, suffix: str) -> None:
+def test_times_in_other_units_are_refused(tmp_path: Path, suffix: str) -> None:
     def read(times: list[int]) -> int:
         path = tmp_path / f"follows.{suffix}"
         if suffix == "parquet":
@@ -32,9 +32,15 @@ def test_times_in_seconds_are_refused(tmp_path: Path, suffix: str) -> None:
             path.write_text("\n".join(map(json.dumps, follows(times).to_pylist())))
         return len(list(open_table(path, FOLLOWS).events()))
 
-    for times in ([0, 1_700_000_000], [1_700_000_000, 1_400_000_000]):
-        with pytest.raises(LogError, match="`at` looks like seconds: milliseconds since 1970 are needed"):
+    for unit, times in (
+        ("seconds", [0, 1_700_000_000]),
+        ("seconds", [1_700_000_000, 1_400_000_000]),
+        ("microseconds", [1_700_000_000_000_000, 0, 1_400_000_000_000_000]),
+        ("nanoseconds", [1_700_000_000_000_000_000, 1_400_000_000_000_000_000]),
+    ):
+        with pytest.raises(LogError, match=f"`at` looks like {unit}: milliseconds since 1970 are needed"):
             read(times)
+    assert read([1_700_000_000_000, 1_700_000_000_000_000]) == 1, "one wrong time is no reason to stop"
     for times in ([0, 0], [5, 999_999_999], [1_700_000_000, 1_700_000_000_000]):
         assert read(times) == 2
 

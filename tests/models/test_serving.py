@@ -155,6 +155,11 @@ def test_a_token_out_of_the_vocabulary_is_refused(tmp_path: Path) -> None:
     assert "token id 4 is out of the vocabulary of 4 entries" in str(model.check(bad))
 
 
+def test_token_ids_mean_nothing_to_a_model_of_texts(model: ServingModel) -> None:
+    ids = Tweet(tweet_id="1", author_id="a", created_at=1, text_tokens=[1, 2, 3])
+    assert "no vocabulary of token ids" in str(model.check(ids))
+
+
 def test_warm_up_runs(model: ServingModel) -> None:
     model.warm_up()
     assert len(model.fingerprint) == 12

@@ -236,6 +236,17 @@ def test_one_class_only_is_an_error(tmp_path: Path) -> None:
         train(tmp_path / "log", tmp_path / "bundle", recipe(BAG))
 
 
+def test_retweets_that_are_all_held_out_are_said_to_be(tmp_path: Path) -> None:
+    with LogWriter(tmp_path / "log") as writer:
+        writer.write(Tweet(tweet_id="1", author_id="a", created_at=T, text="x"))
+        rows = [
+            {"user_id": f"u{i}", "tweet_id": "1", "shown_at": T + i, "retweet": i == 19} for i in range(20)
+        ]
+        writer.write_batch("exposures_train", pa.RecordBatch.from_pylist(rows))
+    with pytest.raises(LogError, match=r"18 exposures to train on.* with the last 2, which are held out"):
+        train(tmp_path / "log", tmp_path / "bundle", recipe(BAG))
+
+
 def test_a_log_without_exposures_is_an_error(tmp_path: Path) -> None:
     with LogWriter(tmp_path / "log") as writer:
         writer.write(Tweet(tweet_id="1", author_id="a", created_at=T, text="x"))

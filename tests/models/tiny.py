@@ -8,6 +8,7 @@ from string import ascii_lowercase
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 
 from models.bundle import Bundle, BundleConfig
 from models.calibration import Curve
@@ -75,9 +76,11 @@ def tiny_bundle(
     """Write a bundle with random weights into `path`; returns its fingerprint.
 
     The weights are random but not small, so that different pairs get different probabilities. Readers who are
-    called by a letter have embeddings of their own.
+    called by a letter have embeddings of their own. `source` is the vocabulary of `text_tokens`.
     """
     config = config or tiny_config()
+    if source:
+        config = replace(config, source_vocabulary="vocab.txt")
     tokens = Tokens(learn_tokenizer(config.text, _TEXTS * 3), config.text.max_tokens, source)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

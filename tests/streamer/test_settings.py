@@ -55,8 +55,12 @@ def test_an_argument_names_the_file_before_the_environment(
 @pytest.mark.parametrize(
     ("toml", "message"),
     [
-        ("devce = 1", "devce: Extra inputs"),
-        ("[kafka]\nbootstra = 'x'", "kafka.bootstra: Extra inputs"),
+        ("devce = 1", "devce: Extra inputs are not permitted; did you mean `device`?"),
+        (
+            "[kafka]\nbootstra = 'x'",
+            "kafka.bootstra: Extra inputs are not permitted; did you mean `bootstrap`?",
+        ),
+        ("[kafka]\nxyz = 'x'", "kafka.xyz: Extra inputs are not permitted"),
         ("[http]\nport = 'many'", "http.port: Input should be a valid integer"),
         ("[freshness]\ndrop_below = 5", "`drop_below` is more than `drop_above`"),
         ("[predictions]\nformat = 'csv'", "predictions.format: Input should be 'pair' or 'columnar'"),

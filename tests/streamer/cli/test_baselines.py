@@ -38,6 +38,16 @@ def test_a_baseline_beside_a_bundle(streamer: Command, log: Path, tmp_path: Path
     assert "streamer worker" not in told.stdout
 
 
+def test_choices_of_a_network_are_refused_for_what_is_none(
+    streamer: Command, log: Path, tmp_path: Path
+) -> None:
+    ran = streamer(
+        "train", log, "--out", tmp_path / "b", "--model", "logistic", "--logs", tmp_path, "--resume"
+    )
+    assert ran.code == 2
+    assert "--resume, --logs: of a network" in ran.stderr
+
+
 def test_no_log_and_no_bundle_are_one_line(streamer: Command, log: Path, tmp_path: Path) -> None:
     for args in (
         ("train", tmp_path / "nothing", "--out", tmp_path / "out", "--model", "logistic"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from io import StringIO
 from pathlib import Path
 from shutil import copytree
@@ -58,6 +59,38 @@ def test_a_world_is_as_large_and_as_dense_as_asked(streamer: Command, tmp_path: 
     assert "--shown" in ran.stderr
 
 
+def test_where_nothing_can_be_written_is_said_before_the_work(
+    streamer: Command, world: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "locked").mkdir(mode=0o500)
+    below = tmp_path / "file" / "below"
+    for ran in (
+        streamer("simulate", "--out", below),
+        streamer("convert", "no.tsv", "--out", below),
+        streamer("train", world, "--out", tmp_path / "bundle", "--logs", below),
+        streamer("evaluate", tmp_path / "bundle", world, "--report", below),
+    ):
+        assert ran.code == 2
+        assert "is a file, not a folder" in " ".join(ran.stderr.replace("│", " ").split())
+    if not os.access(tmp_path / "locked", os.W_OK):  # root may
+        assert streamer("simulate", "--out", tmp_path / "locked" / "world").code == 2
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_training_that_is_stopped_says_how_to_go_on(
+    streamer: Command, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_args: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("models.train.fit", stopped)
+    ran = streamer("train", world, "--out", tmp_path / "bundle")
+    assert ran.code == 1
+    assert "--resume goes on" in ran.stderr
+    assert (tmp_path / "bundle" / ".training").is_dir()
+
+
 def test_a_bundle_is_trained_and_judged(streamer: Command, world: Path, tmp_path: Path) -> None:
     trained = streamer(
         "train", world, "--out", tmp_path / "bundle", "--encoder", "bag", "--epochs", 1, "--seed", 3, "--json"
@@ -104,7 +137,7 @@ def test_a_wrong_recipe_is_one_line(streamer: Command, world: Path, tmp_path: Pa
     (tmp_path / "recipe.toml").write_text("[training]\nepoch = 3\n")
     ran = streamer("train", world, "--out", tmp_path / "bundle", "--recipe", tmp_path / "recipe.toml")
     assert ran.code == 1
-    assert "epoch" in ran.stderr
+    assert "unknown field `epoch` - at `$.training`; did you mean `epochs`?" in ran.stderr
     assert ran.stderr.count("\n") == 1
 
 

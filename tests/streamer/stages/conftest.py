@@ -15,9 +15,9 @@ from tests.streamer.stages.rig import MemoryBackend, Rig
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny bundle with random weights."""
+    """A tiny bundle with random weights, which knows three pieces of text by their ids."""
     path = tmp_path_factory.mktemp("bundle")
-    tiny_bundle(path)
+    tiny_bundle(path, source=["[PAD]", "fox", "##es", "senate"])
     return path
 
 
