@@ -35,7 +35,11 @@ class PiecewiseLinear(nn.Module):
         self.register_buffer("mean", torch.full((width, BINS), 0.5))
         self.register_buffer("gain", torch.full((width, BINS), 2.0))
         self.used: Tensor  # places of the bins that are not always 0, among all
-        self.register_buffer("used", torch.arange(self.width), persistent=False)
+        self.column: Tensor  # what each of them is a bin of
+        self.dense_codes: Tensor  # their lows, scales, means and gains [4, used]
+        for name in ("used", "column", "dense_codes"):
+            self.register_buffer(name, None, persistent=False)
+        _looked(self)
         self.register_load_state_dict_post_hook(_looked)  # type: ignore[no-untyped-call]
 
     def fit(self, values: Tensor) -> None:
@@ -62,16 +66,21 @@ class PiecewiseLinear(nn.Module):
 
     def dense(self, values: Tensor) -> Tensor:
         """What `forward` has in the columns `used`, [n, used]: of a real log's metadata that is half."""
-        low, scale, mean, gain = (
-            each.flatten()[self.used] for each in (self.low, self.scale, self.mean, self.gain)
-        )
-        steps = (values[:, self.used // BINS] - low).mul_(scale)
-        return steps.clamp_(0.0, 1.0).sub_(mean).mul_(gain)
+        low, scale, mean, gain = self.dense_codes
+        steps = (values[:, self.column] - low).mul_(scale)
+        codes: Tensor = steps.clamp_(0.0, 1.0).sub_(mean).mul_(gain)
+        return codes
 
 
 def _looked(codes: nn.Module, *_: object) -> None:
-    """Find the bins in use, which the scales say."""
+    """Find the bins in use, which the scales say, and gather what is known of them: to look each time took a
+    tenth of the time in which a tweet is embedded.
+    """
     codes.used = codes.get_buffer("scale").flatten().nonzero()[:, 0]
+    codes.column = codes.used // BINS
+    codes.dense_codes = torch.stack(
+        [codes.get_buffer(name).flatten()[codes.used] for name in ("low", "scale", "mean", "gain")]
+    )
 
 
 def _edges(column: NDArray[np.float32]) -> NDArray[np.float32]:
