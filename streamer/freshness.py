@@ -12,9 +12,9 @@ import time
 from collections.abc import Sequence
 
 from streamer import metrics
+from streamer.ledger import Delivery
 from streamer.settings import FreshnessSettings
 from streamer.stage import Begun, Record
-from streamer.transport import Delivery
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,9 @@ from typing import Protocol
 from faust.types import TP
 
 from streamer import metrics
+from streamer.ledger import Ledger, age_s
 from streamer.settings import KafkaSettings
-from streamer.transport import Ledger, Position, age_s
+from streamer.transport import Position
 
 logger = logging.getLogger(__name__)
 

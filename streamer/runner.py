@@ -20,10 +20,10 @@ from typing import Final, NamedTuple, TypeVar
 from streamer import metrics
 from streamer.errors import StreamerError
 from streamer.freshness import Freshness
+from streamer.ledger import Delivery
 from streamer.producer import Packed, Producer
 from streamer.settings import FreshnessSettings, KafkaSettings
 from streamer.stage import Batch, Healthy, Interruptible, Outputs, Paced, Perishable, Record, Stage
-from streamer.transport import Delivery
 
 logger = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ import pytest
 from prometheus_client import REGISTRY
 
 from streamer.freshness import Freshness
+from streamer.ledger import Delivery
 from streamer.runner import StageRunner
 from streamer.settings import FreshnessSettings, KafkaSettings, Settings
 from streamer.stage import Batch, Begun, Outputs, Perishable
 from streamer.stages import STAGES, build
-from streamer.transport import Delivery
 from tests.streamer.at_work import at_work
 from tests.streamer.processes import Topics, Worker, eventually
 

@@ -7,7 +7,8 @@ from faust.types import TP
 from prometheus_client import REGISTRY
 
 from streamer.lag import SILENT_S, Lag, Outage
-from streamer.transport import Delivery, Ledger, Position
+from streamer.ledger import Delivery, Ledger
+from streamer.transport import Position
 
 A, B = TP("p.tweets", 0), TP("p.tweets", 1)
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from streamer.ledger import Delivery
 from streamer.runner import StageRunner
 from streamer.settings import KafkaSettings
 from streamer.stage import Batch, Group, Outputs
-from streamer.transport import Delivery
 from tests.streamer.at_work import at_work
 
 

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from streamer import metrics
+from streamer.ledger import Delivery
 from streamer.producer import Packed
 from streamer.runner import StageRunner
 from streamer.settings import KafkaSettings
 from streamer.stage import Batch, Group, Outputs, StageUnavailable
-from streamer.transport import Delivery
 from tests.streamer.at_work import at_work
 
 
