@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -24,13 +24,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from models.hints import did_you_mean
 from streamer import redis_url
 from streamer.errors import StreamerError
-
-if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
-    from pydantic_core import ErrorDetails
+from streamer.settings_mistakes import described
 
 ENV_PREFIX = "STREAMER_"
 #: Names the TOML file; not itself a setting.
@@ -363,24 +359,9 @@ class Settings(BaseSettings):
         try:
             return cls(**values)
         except ValidationError as error:
-            lines = [
-                f"settings: {'.'.join(map(str, item['loc'])) or 'value'}: {item['msg']}{_hint(item)}"
-                for item in error.errors()
-            ]
-            raise SettingsError("\n".join(lines)) from None
+            raise SettingsError("\n".join(described(error, cls))) from None
         finally:
             cls._tables = {}
-
-
-def _hint(mistake: ErrorDetails) -> str:
-    """The key that may have been meant, where there is none of a name."""
-    if mistake["type"] != "extra_forbidden":
-        return ""
-    *groups, name = map(str, mistake["loc"])
-    fields: Mapping[str, FieldInfo] = Settings.model_fields
-    for group in groups:
-        fields = cast(type[BaseModel], fields[group].annotation).model_fields
-    return did_you_mean(name, fields)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
