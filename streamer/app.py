@@ -31,6 +31,7 @@ from streamer.producer import Producer
 from streamer.runner import StageRunner
 from streamer.settings import Settings, SettingsError
 from streamer.stage import Stage
+from streamer.turns import Turns
 from streamer.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
@@ -79,11 +80,11 @@ class StageApp(_App):
 
     BootStrategy = _NoProducer
 
-    def __init__(self, settings: Settings, stage: Stage, producer: Producer) -> None:
+    def __init__(self, settings: Settings, stage: Stage, producer: Producer, turns: Turns) -> None:
         self.kafka = settings.kafka
         self.input_topics = len(stage.topics)
         self.runner = StageRunner(
-            stage, settings.kafka, producer, settings.freshness, lambda: self.consumer.holds
+            stage, settings.kafka, producer, settings.freshness, lambda: self.consumer.holds, turns
         )
         self.behind = Lag(stage.name, settings.kafka.topic_prefix)
         self.joined = False
@@ -192,7 +193,8 @@ class WorkerApp(_App):
             web_enabled=False,
             topic_disable_leader=True,
         )
-        self.stages = [StageApp(settings, stage, self.producer_shared) for stage in stages]
+        turns = Turns()
+        self.stages = [StageApp(settings, stage, self.producer_shared, turns) for stage in stages]
         self.http = HttpServer(settings.http, self._stalled, self._unready)
         self.watchdog = Watchdog(self.stages, settings.watchdog.seconds, settings.kafka.outage_s)
 

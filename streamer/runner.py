@@ -24,6 +24,7 @@ from streamer.ledger import Delivery
 from streamer.producer import Packed, Producer
 from streamer.settings import FreshnessSettings, KafkaSettings
 from streamer.stage import Batch, Healthy, Interruptible, Outputs, Paced, Perishable, Record, Stage
+from streamer.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -60,10 +61,14 @@ class StageRunner:
         producer: Producer,
         freshness: FreshnessSettings | None = None,
         holds: Callable[[], bool] = lambda: True,
+        turns: Turns | None = None,
     ) -> None:
-        """`holds` says whether what was taken can't be somebody else's work by now."""
+        """`holds` says whether what was taken can't be somebody else's work by now. `turns` are those of all
+        stages of the worker.
+        """
         self.stage = stage
         self._holds = holds
+        self._turns = turns or Turns()
         perishable = freshness is not None and isinstance(stage, Perishable)
         #: What leaves out records; None where all are handled.
         self.freshness = Freshness(stage.name, freshness) if freshness and perishable else None
@@ -196,7 +201,7 @@ class StageRunner:
         if not batches:
             return Outputs(), []
         self._batch_records.observe(sum(len(batch.records) for batch in batches))
-        with self._stage_seconds.time():
+        with self._turns.taken(), self._stage_seconds.time():
             outputs = self.stage.process(batches)
         outputs.rest = {places[place]: rest for place, rest in outputs.rest.items() if rest}
         outputs.later = {places[place]: seconds for place, seconds in outputs.later.items()}
