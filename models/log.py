@@ -221,12 +221,12 @@ class LogWriter:
         if failed is None:
             for old in _files_of_log(self.path):
                 old.unlink()
-        for sink in self._sinks.values():
-            if failed is None:
+            for sink in self._sinks.values():
                 sink.draft.replace(sink.target)
-            else:
-                sink.draft.unlink()
-        if failed is not None and self._made:
+            return
+        for sink in self._sinks.values():
+            sink.draft.unlink()
+        if self._made:
             with suppress(OSError):  # somebody else put something there
                 self.path.rmdir()
 

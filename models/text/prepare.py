@@ -125,7 +125,8 @@ def _decoded(sample: Sequence[str | list[int]], source: list[str]) -> list[str]:
 def check_of(config: ModelConfig) -> Callable[[Tweet], str | None]:
     """Why a tweet can't be read, or None: what `ServingModel.check` will say of a bundle of this recipe.
 
-    What is returned raises RecipeError where the vocabulary can't be read.
+    Ids that it has no vocabulary for pass: `prepare_text` says what it lacks. What is returned raises
+    RecipeError where the vocabulary can't be read.
     """
     entries = cache(lambda: _entries(config))  # asked for at the first `text_tokens`, if there are any
 

@@ -8,14 +8,13 @@ import rich_click as click
 from rich.markup import escape
 
 from streamer.cli.console import CommandError, Output, json_option
-from streamer.cli.folders import FolderToWrite
 
 
 @click.command()
 @click.option(
     "--out",
     "folder",
-    type=FolderToWrite(),
+    type=click.Path(path_type=Path, file_okay=False),  # `--check` writes nothing
     default=Path("ops"),
     show_default=True,
     help="Folder of asyncapi.yaml and schemas/.",

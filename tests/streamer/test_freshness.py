@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from prometheus_client import REGISTRY
@@ -19,21 +19,14 @@ from streamer.stage import Batch, Begun, Outputs, Perishable
 from streamer.stages import STAGES, build
 from tests.streamer.at_work import at_work
 from tests.streamer.processes import Topics, Worker, eventually
+from tests.streamer.raw import Raw
 
 if TYPE_CHECKING:
     from streamer.local.kafka import LocalKafka
 
 
-class Raw(NamedTuple):
-    offset: int
-    timestamp: int = -1
-    key: bytes | None = None
-    value: bytes | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
-
-
 def delivery(first: int, count: int, end: int, partition: int = 0) -> Delivery:
-    return Delivery("in", partition, [Raw(first + i) for i in range(count)], end=end)
+    return Delivery("in", partition, [Raw(first + i, timestamp=-1) for i in range(count)], end=end)
 
 
 def sample(name: str, **labels: str) -> float:

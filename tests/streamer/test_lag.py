@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import pytest
 from faust.types import TP
 from prometheus_client import REGISTRY
@@ -9,16 +7,9 @@ from prometheus_client import REGISTRY
 from streamer.lag import SILENT_S, Lag, Outage
 from streamer.ledger import Delivery, Ledger
 from streamer.transport import Position
+from tests.streamer.raw import Raw
 
 A, B = TP("p.tweets", 0), TP("p.tweets", 1)
-
-
-class Raw(NamedTuple):
-    offset: int
-    timestamp: int
-    key: bytes | None = None
-    value: bytes | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 @pytest.fixture

@@ -1,23 +1,14 @@
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import pytest
 from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.ledger import Delivery, Ledger, age_s
+from tests.streamer.raw import Raw
 
 A, B = TP("tweets", 0), TP("tweets", 1)
-
-
-class Raw(NamedTuple):
-    offset: int
-    timestamp: int = 0
-    key: bytes | None = None
-    value: bytes | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def delivery(*offsets: int) -> Delivery:

@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -15,14 +15,7 @@ from streamer.runner import StageRunner
 from streamer.settings import KafkaSettings
 from streamer.stage import Batch, Group, Outputs, StageUnavailable
 from tests.streamer.at_work import at_work
-
-
-class Raw(NamedTuple):
-    offset: int
-    timestamp: int = 0
-    key: bytes | None = None
-    value: bytes | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
+from tests.streamer.raw import Raw
 
 
 class FakeProducer:
