@@ -121,6 +121,11 @@ class StageApp(_App):
         return self.runner.name
 
     @property
+    def pace_s(self) -> float:
+        """See `Paced`; 0 for a stage that is not."""
+        return self.runner.pace_s
+
+    @property
     def lag(self) -> int:
         """See `watchdog.Watched`."""
         return self.behind.records

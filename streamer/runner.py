@@ -98,6 +98,11 @@ class StageRunner:
         """The stage's name."""
         return self.stage.name
 
+    @property
+    def pace_s(self) -> float:
+        """Seconds from one call's beginning to the next one's, at the least."""
+        return self.stage.pace_s if isinstance(self.stage, Paced) else 0.0
+
     def logical(self, topic: str) -> str:
         """A topic's name without prefix."""
         return self._logical.get(topic, topic)
@@ -127,7 +132,7 @@ class StageRunner:
 
     async def process(self) -> None:
         """Process what was taken, for ever. Raises what the stage raises."""
-        pace = self.stage.pace_s if isinstance(self.stage, Paced) else 0.0
+        pace = self.pace_s
         begun = -pace
         while True:
             await self._work_waits.wait()
