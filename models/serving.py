@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
+from models.compiled_tower import make_tower
 from models.devices import pick_device
 from models.events import Profile, Tweet
 from models.features import tweet_features
@@ -54,6 +55,7 @@ class ServingModel:
         self.term_weights = bundle.network.term_weights.cpu().numpy()
         #: Numbers of a reader's taste, 0 where the model keeps none.
         self.taste_width = len(self.tastes.center) if bundle.config.model.remembers else 0
+        self._tower = make_tower(bundle.network.tweet, self.device)
         self._scorer = make_scorer(bundle.network, self.device)
         self.cold: NDArray[np.void] = self.user_vectors({"": UserState()}, {})
 
@@ -120,14 +122,7 @@ class ServingModel:
         self, texts: NDArray[np.float16], authors: NDArray[np.uint32], features: NDArray[np.float32]
     ) -> NDArray[np.float16]:
         """Tweet vectors float16 [n, d] of text vectors [n, w], authors' short keys [n] and features."""
-        with torch.inference_mode():
-            vectors = self.bundle.network.tweet(
-                self.tensor(texts.astype(np.float32)),
-                self.tensor(authors.astype(np.int64)),
-                self.tensor(features),
-            )
-        out: NDArray[np.float16] = vectors.to(torch.float16).cpu().numpy()
-        return out
+        return self._tower(texts.astype(np.float32), authors, features).astype(np.float16)
 
     def user_vectors(
         self,

@@ -122,7 +122,7 @@ class StageApp(_App):
 
     @property
     def pace_s(self) -> float:
-        """See `Paced`; 0 for a stage that is not."""
+        """See `StageRunner`."""
         return self.runner.pace_s
 
     @property

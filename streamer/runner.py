@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,10 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 #: Deliveries that may be begun and not finished. Beyond that, the next ones wait, and so does the consumer.
 _UNFINISHED: Final = 16
+#: A paced stage's calls begin as far apart as so many of the last one would take, within so many times the
+#: least pace: on a machine that is slow, or has much to do, more is shared.
+_CALLS: Final = 4
+_LONGEST: Final = 5
 #: Between looks at whether what was taken is still ours to do.
 _PAUSE_S: Final = 0.05
 
@@ -75,6 +80,8 @@ class StageRunner:
         self.opened = False
         #: Calls whose outputs are durable, and which had some or finished records: it grows with progress.
         self.progress = 0
+        #: Seconds from a call's beginning to that of the next: see `Paced`.
+        self.pace_s = stage.pace_s if isinstance(stage, Paced) else 0.0
         self._producer = producer
         self._logical = {kafka.topic(topic): topic for topic in stage.topics}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=stage.name)
@@ -97,11 +104,6 @@ class StageRunner:
     def name(self) -> str:
         """The stage's name."""
         return self.stage.name
-
-    @property
-    def pace_s(self) -> float:
-        """Seconds from one call's beginning to the next one's, at the least."""
-        return self.stage.pace_s if isinstance(self.stage, Paced) else 0.0
 
     def logical(self, topic: str) -> str:
         """A topic's name without prefix."""
@@ -132,11 +134,10 @@ class StageRunner:
 
     async def process(self) -> None:
         """Process what was taken, for ever. Raises what the stage raises."""
-        pace = self.pace_s
-        begun = -pace
+        least, begun = self.pace_s, -math.inf
         while True:
             await self._work_waits.wait()
-            if (early := begun + pace - time.monotonic()) > 0:
+            if (early := begun + self.pace_s - time.monotonic()) > 0:
                 await asyncio.sleep(early)
             while not self._holds() and not self._stopping.is_set():
                 with suppress(TimeoutError):
@@ -158,9 +159,11 @@ class StageRunner:
                     raise
                 logger.info("%s: gave up %s to stop; it will be done again", self.name, named)
                 continue
+            took = time.monotonic() - begun
+            self.pace_s = min(max(least, _CALLS * took), _LONGEST * least)
             rests = [outputs.rest.get(place, ()) for place in range(len(works))]
             if any(rests):
-                begun -= pace  # enough waits for the next call
+                begun = -math.inf  # enough waits for the next call
             self._wait_again(works, rests, outputs.later)
             await self._processed.put(_Processed(works, list(map(len, rests)), outputs, packed))
 

@@ -170,13 +170,13 @@ class Perishable(Protocol):
 @runtime_checkable
 class Paced(Protocol):
     """Optional on a stage whose calls cost much however little they are given, as do those that follow from
-    what it puts out: what comes within `pace_s` after a call began waits for the rest of that time, and
-    shares the next one. After a longer pause nothing waits.
+    what it puts out: what comes within `pace_s` after a call began, or a few times what that call took, waits
+    for the rest of that time, and shares the next one. After a longer pause nothing waits.
     """
 
     @property
     def pace_s(self) -> float:
-        """Seconds from the beginning of a call to that of the next, at the least."""
+        """Seconds from the beginning of a call to that of the next, at the least; at most five times that."""
 
 
 class StageUnavailable(StreamerError):  # noqa: N818 - it names a state, and reads so in the log line

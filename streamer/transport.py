@@ -74,14 +74,14 @@ def _note_heartbeats(coordinator: Any, note: Callable[[float], None]) -> None:
     coordinator._do_heartbeat = beat_and_note
 
 
-def _pace_fetches(fetcher: Any, pace_s: float) -> None:
+def _pace_fetches(fetcher: Any, pace_s: Callable[[], float]) -> None:
     """Have no fetch sent sooner than `pace_s` after one that brought records: what comes meanwhile comes with
     the next. aiokafka asks again at once, and with a hundred tweets a second got them one by one, each for a
     millisecond of processor time here and half of one in the broker.
     """
     fetch, quiet_until = fetcher._proc_fetch_request, -math.inf
 
-    async def fetch_paced(*request: Any) -> bool:
+    async def fetch_later(*request: Any) -> bool:
         nonlocal quiet_until
         if (early := quiet_until - time.monotonic()) > 0:
             try:
@@ -90,10 +90,10 @@ def _pace_fetches(fetcher: Any, pace_s: float) -> None:
                 return False
         brought = bool(await fetch(*request))
         if brought:
-            quiet_until = time.monotonic() + pace_s
+            quiet_until = time.monotonic() + pace_s()
         return brought
 
-    fetcher._proc_fetch_request = fetch_paced
+    fetcher._proc_fetch_request = fetch_later
 
 
 class ConsumerOnLoop(driver.AIOKafkaConsumerThread):
@@ -150,8 +150,7 @@ class ConsumerOnLoop(driver.AIOKafkaConsumerThread):
         await super().on_start()
         consumer = self._ensure_consumer()
         _note_heartbeats(consumer._coordinator, self.consumer.note_membership)
-        if pace_s := getattr(self.app, "pace_s", 0.0):
-            _pace_fetches(consumer._fetcher, pace_s)
+        _pace_fetches(consumer._fetcher, lambda: getattr(self.app, "pace_s", 0.0))
 
     async def _fetch_records(
         self,

@@ -19,7 +19,9 @@ from models.text.bf16 import in_bfloat16, multiplies_bfloat16
 from models.text.encode import encode_rows
 from models.text.fused import fused
 from models.text.int8 import quantised
+from models.text.narrow import NarrowText, is_narrow
 from models.text.tokens import Tokens
+from models.text.transformer import TransformerText
 
 Numerics = Literal["auto", "fp32", "bf16", "int8"]
 
@@ -28,8 +30,6 @@ _MEAN_COSINE: Final = 0.99
 _LEAST_COSINE: Final = 0.97
 _PROBES: Final = 32
 _LONGEST: Final = 48
-#: Encoders that are narrower spend their time elsewhere than in multiplications.
-_NARROWEST: Final = 256
 
 #: What processors may have, the fastest first. With AMX, which has tiles for both, bfloat16 wins, as nothing
 #: has to be scaled and rounded. MiniLM on 2 cores, texts/s: bfloat16 891, int8 580, float32 309; on another
@@ -48,11 +48,14 @@ def with_numerics(encoder: TextEncoder, tokens: Tokens, numerics: Numerics = "au
     """The encoder for use without gradients: itself in float32, or a copy.
 
     "auto" takes the first of what the machine computes quickly whose vectors of some random texts have a
-    cosine of at least 0.99 to those of float32; anything else is taken as asked for. Encoders that are not
-    transformers are float32 always. Raises DeviceError where the device can't.
+    cosine of at least 0.99 to those of float32; anything else is taken as asked for. Narrow ones spend their
+    time elsewhere than in multiplications: on a CPU they stay in float32, in loops of our own. Encoders that
+    are not transformers are float32 always. Raises DeviceError where the device can't.
     """
     if not encoder.packable:
         return encoder
+    if numerics in ("auto", "fp32") and is_narrow(encoder):
+        return NarrowText(cast(TransformerText, encoder)).eval()
     if numerics != "auto":
         require(numerics, next(encoder.parameters()).device)
         return _made(encoder, numerics)
@@ -87,8 +90,6 @@ def _quick(encoder: TextEncoder) -> list[Numerics]:
     """What the encoder's device computes faster than float32, the fastest first."""
     if next(encoder.parameters()).device.type == "cuda":
         return ["bf16"]
-    if encoder.width < _NARROWEST:
-        return []
     has = torch.cpu.get_capabilities()
     return list(dict.fromkeys(name for feature, name in _FEATURES if has.get(feature)))
 

@@ -159,7 +159,7 @@ async def test_a_paced_stage_shares_its_calls(monkeypatch: pytest.MonkeyPatch) -
 
     def process(batches: Sequence[Batch]) -> Outputs:
         calls.append(len(batches))
-        clock[0] += 0.2
+        clock[0] += 0.1
         return Outputs()
 
     runner = runner_of(Slow(process), FakeProducer())
@@ -170,10 +170,41 @@ async def test_a_paced_stage_shares_its_calls(monkeypatch: pytest.MonkeyPatch) -
         await runner.drain(5)
         await runner.take([delivery(2)])
         await runner.drain(5)
-        clock[0] += 0.3
+        clock[0] += 0.4
         await runner.take([delivery(4)])
         await runner.drain(5)
-    assert (calls, slept) == ([1, 2, 1], [0.3])
+    assert (calls, slept) == ([1, 2, 1], [0.4])
+
+
+async def test_calls_that_last_come_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of the time at most is theirs, within bounds."""
+    clock, slept = [100.0], []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(round(seconds, 3))
+        clock[0] += seconds
+
+    class Slow(Stage):
+        pace_s = 0.5
+
+    lasts = iter([0.1, 0.3, 5.0, 0.1, 0.1])
+
+    def process(batches: Sequence[Batch]) -> Outputs:
+        clock[0] += next(lasts)
+        return Outputs()
+
+    runner = runner_of(Slow(process), FakeProducer())
+    monkeypatch.setattr("streamer.runner.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("streamer.runner.asyncio.sleep", sleep)
+    paces = [runner.pace_s]
+    async with at_work(runner):
+        for offset in range(5):
+            await runner.take([delivery(offset)])
+            await runner.drain(5)
+            paces.append(round(runner.pace_s, 3))
+            clock[0] += 0.05
+    assert paces == [0.5, 0.5, 1.2, 2.5, 0.5, 0.5]
+    assert slept == [0.35, 0.85, 0.35]  # not after five seconds of work
 
 
 async def test_one_call_gets_no_more_than_a_poll_may_bring() -> None:

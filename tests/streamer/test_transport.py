@@ -8,7 +8,7 @@ import pytest
 from faust.types import TP
 
 from streamer.settings import KafkaSettings
-from streamer.transport import Consumer, Transport, _note_heartbeats
+from streamer.transport import Consumer, Transport, _note_heartbeats, _pace_fetches
 
 A = TP("tweets", 0)
 
@@ -42,6 +42,51 @@ async def test_partitions_are_held_as_long_as_the_group_knows_of_us(monkeypatch:
     assert consumer.holds  # nine seconds after the last one that was answered well was sent
     assert not await coordinator._do_heartbeat()
     assert not consumer.holds
+
+
+class Fetcher:
+    """Brings what it is told to, in 0.1 s."""
+
+    brings = (True, False, True, True, True)
+
+    def __init__(self, clock: list[float]) -> None:
+        self._clock, self._brings = clock, iter(self.brings)
+        self.sent: list[float] = []
+
+    async def _proc_fetch_request(self, assignment: str, node: int, request: str) -> bool:
+        assert (assignment, node, request) == ("assignment", 1, "request")
+        self.sent.append(round(self._clock[0], 3))
+        self._clock[0] += 0.1
+        return next(self._brings)
+
+
+async def test_fetches_are_paced_after_one_that_brought_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, pace = [100.0], [0.5]
+
+    async def sleep(seconds: float) -> None:
+        clock[0] += seconds
+        if seconds > 5:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr("streamer.transport.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("streamer.transport.asyncio.sleep", sleep)
+    fetcher = Fetcher(clock)
+    _pace_fetches(fetcher, lambda: pace[0])
+
+    async def fetch() -> bool:
+        return await fetcher._proc_fetch_request("assignment", 1, "request")
+
+    assert [await fetch() for _ in range(3)] == [True, False, True]
+    assert fetcher.sent == [100.0, 100.6, 100.7]  # at once, after 0.5 s, and at once after nothing came
+    clock[0] += 0.2
+    pace[0] = 9.0
+    assert await fetch()
+    assert fetcher.sent[3:] == [101.3]
+    assert not await fetch()  # a rebalance wants it no more, and it was not sent
+    assert fetcher.sent[4:] == []
+    clock[0] += 10
+    assert await fetch()
+    assert fetcher.sent[4:] == [round(101.4 + 9 + 10, 3)]
 
 
 @pytest.mark.parametrize("asked_before", [True, False])

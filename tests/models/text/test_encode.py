@@ -21,6 +21,7 @@ from models.text.bf16 import multiplies_bfloat16
 from models.text.encode import encode_rows, encode_texts, encoder_fingerprint, packs_of
 from models.text.encoders import build_text
 from models.text.int8 import Int8Linear
+from models.text.narrow import NarrowText
 from models.text.numerics import Numerics, with_numerics
 from models.text.tokens import Tokens, learn_wordpiece
 
@@ -149,8 +150,10 @@ def test_auto_takes_the_first_that_keeps_the_vectors(
 
 
 def test_auto_stays_exact_where_nothing_is_won(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = build(Transformer(layers=1, width=32))
-    assert with_numerics(small, tokens()) is small
+    either: tuple[Numerics, ...] = ("auto", "fp32")
+    for name in either:
+        small = with_numerics(build(Transformer(layers=1, width=32)), tokens(), name)
+        assert (type(small), small.numerics) == (NarrowText, "fp32")
     for config in (Bag(width=8), Lstm(embedding=8, units=6), Cnn(embedding=8, filters=5)):
         other = build(config)
         assert with_numerics(other, tokens(), "int8") is other
