@@ -33,9 +33,7 @@ class DeviceTower:
 
     def __call__(self, text: Floats, authors: NDArray[np.uint32], features: Floats) -> Floats:
         """See `Tower`."""
-        columns = (
-            torch.from_numpy(column).to(self._device) for column in (text, authors.astype(np.int64), features)
-        )
+        columns = map(torch.from_numpy, (text, authors.astype(np.int64), features))
         with torch.inference_mode():
             out: Floats = self._tower(*(column.to(self._device) for column in columns)).float().cpu().numpy()
         return out
