@@ -1,7 +1,7 @@
 """A narrow BERT on a CPU: there is so little to compute that torch's calls take longer than what they do.
 
-Three texts of 24 tokens through one layer of 32 dimensions: 0.9 ms with torch and no other thread, 0.2 ms
-here. Knows nothing of tokenisers.
+Three tweets through one layer of 32 dimensions: 0.74 ms with torch, and nothing beside it, 0.16 here. Knows
+nothing of tokenisers.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class NarrowText(TextEncoder):
 class _Weights(NamedTuple):
     """A BERT of d dimensions, e of which words have, f inner units and l layers.
 
-    `place` is added to words and has their kind in it; `project` is [0, d] where words have all dimensions.
+    `places` are added to words and have their kind in them; `project` is [0, d] where words have all dimensions.
     """
 
     eps: float
