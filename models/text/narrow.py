@@ -68,7 +68,8 @@ class NarrowText(TextEncoder):
 class _Weights(NamedTuple):
     """A BERT of d dimensions, e of which words have, f inner units and l layers.
 
-    `places` are added to words and have their kind in them; `project` is [0, d] where words have all dimensions.
+    `places` are added to words and have their kind in them; `project` is [0, d] where words have all
+    dimensions.
     """
 
     eps: float
