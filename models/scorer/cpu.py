@@ -17,11 +17,11 @@ from models.ranker import SIMILARITIES, Ranker
 from models.rounding import INTEREST, VECTOR, unpack
 from models.scorer.kernel import Kernel, Sizes, Tweets, Users, Weights, kernel
 from models.scorer.rows import UserRows
+from models.small_layers import Floats, add_linear
 from models.state.vector import HABITS, SKETCH
 from models.text.coverage import Asked
 from models.text.likeness import lengths
 
-Floats = NDArray[np.float32]
 #: Pairs that are worth a thread of their own: about 1.5 ms.
 _SHARE: Final = 2_048
 #: Least length of a query that is divided by: torch's.
@@ -112,9 +112,10 @@ class CpuScorer:
     ) -> Floats:
         """See `Scorer`."""
         assert isinstance(rows, CpuRows)
-        query = tweets @ self._query
+        tweets = np.ascontiguousarray(tweets)
+        projected, query = (_product(tweets, weight) for weight in (self._b, self._query))
         query *= np.float32(INTEREST.step) / np.maximum(np.linalg.norm(query, axis=1, keepdims=True), _LEAST)
-        columns = Tweets(tweets, tweets @ self._b, query, *asked, lengths(asked.tastes))
+        columns = Tweets(tweets, projected, query, *asked, lengths(asked.tastes))
         out = np.empty((len(slots), self._sizes.heads), np.float32)
         features = np.ascontiguousarray(features, np.float32)
         users = rows.users
@@ -130,6 +131,13 @@ class CpuScorer:
         else:  # the kernel runs without the GIL
             list(self._pool.map(run, bounds[:-1], bounds[1:]))
         return out
+
+
+def _product(rows: Floats, weight: Floats) -> Floats:
+    """`rows` [n, m] @ `weight` [m, k]. Not NumPy's: its threads spin on the cores that the pairs need."""
+    out = np.zeros((len(rows), weight.shape[1]), np.float32)
+    add_linear(rows, weight, out)
+    return out
 
 
 def _array(values: Tensor) -> Floats:
