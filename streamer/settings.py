@@ -315,7 +315,7 @@ class Settings(BaseSettings):
     pace_ms: int = Field(default=10, ge=0, le=10_000)
     """Tweets that come within so many milliseconds, or four times what the last ones took (at most five times
     this), are embedded together; after a pause none waits. Else every few tweets pay for requests of their
-    own, and on 2 cores at a quarter of the capacity latency doubles."""
+    own."""
     http: HttpSettings = HttpSettings()
     watchdog: WatchdogSettings = WatchdogSettings()
     stages: Annotated[tuple[str, ...], NoDecode] = ()

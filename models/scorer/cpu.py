@@ -17,7 +17,7 @@ from models.ranker import SIMILARITIES, Ranker
 from models.rounding import INTEREST, VECTOR, unpack
 from models.scorer.kernel import Kernel, Sizes, Tweets, Users, Weights, kernel
 from models.scorer.rows import UserRows
-from models.small_layers import Floats, add_linear
+from models.small_layers import Floats, add_linear, floats
 from models.state.vector import HABITS, SKETCH
 from models.text.coverage import Asked
 from models.text.likeness import lengths
@@ -74,20 +74,20 @@ class CpuScorer:
         self._ranker = ranker
         low, scale, base, slope, start = _folded(ranker.features, ranker.d.weight)
         self._net = Weights(
-            c=_array(ranker.c.weight.T) * np.float32(VECTOR.step),
+            c=floats(ranker.c.weight.T) * np.float32(VECTOR.step),
             low=low,
             scale=scale,
             base=base,
             slope=slope,
-            similarity=_array(ranker.d.weight[:, -SIMILARITIES:].T),
-            middle=_array(ranker.middle.weight.T),
-            middle_bias=_array(ranker.middle.bias),
-            heads=_array(ranker.heads.weight),
-            heads_bias=_array(ranker.heads.bias),
-            skip=_array(ranker.skip.weight),
+            similarity=floats(ranker.d.weight[:, -SIMILARITIES:].T),
+            middle=floats(ranker.middle.weight.T),
+            middle_bias=floats(ranker.middle.bias),
+            heads=floats(ranker.heads.weight),
+            heads_bias=floats(ranker.heads.bias),
+            skip=floats(ranker.skip.weight),
         )
         # `Ranker.tweet`: for a few tweets torch's calls take ten times as long.
-        self._b, self._query = _array(ranker.b.weight.T), _array(ranker.query.weight.T)
+        self._b, self._query = floats(ranker.b.weight.T), floats(ranker.query.weight.T)
         self._start = start
         k, w = network.config.user.interests, ranker.query.out_features
         d, h, last = ranker.c.in_features, ranker.c.out_features, ranker.middle.out_features
@@ -140,10 +140,6 @@ def _product(rows: Floats, weight: Floats) -> Floats:
     return out
 
 
-def _array(values: Tensor) -> Floats:
-    return np.ascontiguousarray(values.detach().numpy(), np.float32)
-
-
 def _folded(codes: PiecewiseLinear, weight: Tensor) -> tuple[Floats, Floats, Floats, Floats, Tensor]:
     """Standardised codes times `weight` [h, f · 8 + ...] as steps and slopes; see `kernel.Weights`.
 
@@ -155,4 +151,4 @@ def _folded(codes: PiecewiseLinear, weight: Tensor) -> tuple[Floats, Floats, Flo
     base = slope.cumsum(1) - slope
     # Bins that are not in use have no slope; nothing is above their edge.
     low = codes.low.masked_fill(codes.scale == 0, torch.inf)
-    return _array(low), _array(codes.scale), _array(base), _array(slope), start
+    return floats(low), floats(codes.scale), floats(base), floats(slope), start

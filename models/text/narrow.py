@@ -7,7 +7,7 @@ nothing of tokenisers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from models.text.transformer import TransformerText
 WIDE: Final = 256
 
 
-def is_narrow(encoder: TextEncoder) -> bool:
+def is_narrow(encoder: TextEncoder) -> TypeGuard[TransformerText]:
     """Whether `NarrowText` can take its place, and would be quicker."""
     if not isinstance(encoder, TransformerText) or not isinstance(encoder.encoder, Bert):
         return False

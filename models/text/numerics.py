@@ -21,7 +21,6 @@ from models.text.fused import fused
 from models.text.int8 import quantised
 from models.text.narrow import NarrowText, is_narrow
 from models.text.tokens import Tokens
-from models.text.transformer import TransformerText
 
 Numerics = Literal["auto", "fp32", "bf16", "int8"]
 
@@ -55,7 +54,7 @@ def with_numerics(encoder: TextEncoder, tokens: Tokens, numerics: Numerics = "au
     if not encoder.packable:
         return encoder
     if numerics in ("auto", "fp32") and is_narrow(encoder):
-        return NarrowText(cast(TransformerText, encoder)).eval()
+        return NarrowText(encoder).eval()
     if numerics != "auto":
         require(numerics, next(encoder.parameters()).device)
         return _made(encoder, numerics)
