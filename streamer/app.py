@@ -152,10 +152,12 @@ class StageApp(_App):
         await self.runner.open()
         self.add_future(self.runner.process())
         self.add_future(self.runner.publish())
+        self.add_future(self.runner.settle())
 
     async def _consumer_wait_empty(self, consumer: Any, _: Any) -> None:
         # Called when the flow has stopped and what waits for the agent was dropped, for a rebalance and for a
         # stop. Upstream waits without limit, or with stream_wait_empty off not at all.
+        self.runner.assigned = frozenset()  # nothing more is handed over
         if self.should_stop:
             await self.runner.drain(_DRAIN_STOP_S, stop=True)
         elif consumer.holds:
@@ -170,6 +172,7 @@ class StageApp(_App):
 
     async def _on_assigned(self, app: object, assigned: set[TP], **_: Any) -> None:
         self.joined = True
+        self.runner.assigned = frozenset((self.runner.logical(tp.topic), tp.partition) for tp in assigned)
         metrics.rebalances.labels(self.name).inc()
         metrics.assigned_partitions.labels(self.name).set(len(assigned))
         logger.info("%s: reads %s", self.name, _describe(assigned) or "nothing: no partition is left for it")
@@ -200,6 +203,8 @@ class WorkerApp(_App):
         )
         turns = Turns()
         self.stages = [StageApp(settings, stage, self.producer_shared, turns) for stage in stages]
+        for app in self.stages:
+            app.runner.readers = [other.runner for other in self.stages if other is not app]
         self.http = HttpServer(settings.http, self._stalled, self._unready)
         self.watchdog = Watchdog(self.stages, settings.watchdog.seconds, settings.kafka.outage_s)
 

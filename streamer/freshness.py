@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 
 from streamer import metrics
+from streamer.handover import HandedOver
 from streamer.ledger import Delivery
 from streamer.settings import FreshnessSettings
 from streamer.stage import Begun, Record
@@ -39,7 +40,8 @@ class Freshness:
         May be asked again about what is left of it. What a stage has begun, it ends: else a part of a tweet's
         followers would have predictions.
         """
-        if self._behind(delivery, records):
+        # Of what is handed over none waits in Kafka.
+        if not isinstance(delivery, HandedOver) and self._behind(delivery, records):
             return [record for record in records if isinstance(record, Begun)]
         if not self._settings.max_age_s:
             return records

@@ -14,7 +14,12 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 _END_TO_END = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.2, 0.3, 0.5, 1, 2, 5, 15, 60, 300)
 _RECORDS = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000)
 
-records_in = Counter("streamer_records_in", "Records taken from Kafka and done.", ["stage", "topic"])
+records_in = Counter("streamer_records_in", "Records taken and done.", ["stage", "topic"])
+records_handed_over = Counter(
+    "streamer_records_handed_over",
+    "Records that another stage of this worker took directly, not through Kafka, and has done.",
+    ["stage", "topic"],
+)
 records_out = Counter("streamer_records_out", "Records durable in Kafka.", ["stage", "topic"])
 bytes_out = Counter("streamer_bytes_out", "Bytes of those records, before compression.", ["stage", "topic"])
 dead_letters = Counter(

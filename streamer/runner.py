@@ -1,7 +1,8 @@
 """Runs one stage: its thread, the hand-over of its outputs, and the order in which batches become done.
 
-Deliveries wait until the stage's thread is free; then all that wait go through `Stage.process` together, and
-their outputs are sent by `publish` (on the event loop) while the next are already processed.
+Deliveries wait until the stage's thread is free; then all that wait go through `Stage.process` together.
+Their outputs are sent by `publish` (on the event loop) while the next are already processed, and `settle`
+marks them done once what was handed over to other stages is so too.
 Knows nothing of Faust or consumers: it is given deliveries and marks them done.
 """
 
@@ -21,6 +22,7 @@ from typing import Final, NamedTuple, TypeVar
 from streamer import metrics
 from streamer.errors import StreamerError
 from streamer.freshness import Freshness
+from streamer.handover import HandedOver, Onward, Reader, split
 from streamer.ledger import Delivery
 from streamer.producer import Packed, Producer
 from streamer.settings import FreshnessSettings, KafkaSettings
@@ -47,17 +49,29 @@ class _Work(NamedTuple):
     records: Sequence[Record]
 
 
+class _Made(NamedTuple):
+    """What came of a call: packed for Kafka, or to be handed over."""
+
+    outputs: Outputs
+    packed: list[Packed]
+    onward: list[Onward]
+
+
 class _Processed(NamedTuple):
-    """What was given to the stage in one call, how much of each is left, what came of it, and that packed."""
+    """What was given to the stage in one call, how much of each is left, and what came of it."""
 
     works: list[_Work]
     left: list[int]
-    outputs: Outputs
-    packed: list[Packed]
+    made: _Made
+
+    @property
+    def done(self) -> list[Delivery]:
+        """The deliveries of which nothing is left."""
+        return [work.delivery for work, rest in zip(self.works, self.left, strict=True) if not rest]
 
 
 class StageRunner:
-    """A stage at work: `open`, `take` from the agent while `process` and `publish` run, `drain`, `close`."""
+    """A stage at work: `open`, `take` while `process`, `publish` and `settle` run, `drain`, `close`."""
 
     def __init__(
         self,
@@ -82,6 +96,10 @@ class StageRunner:
         self.progress = 0
         #: Seconds from a call's beginning to that of the next: see `Paced`.
         self.pace_s = stage.pace_s if isinstance(stage, Paced) else 0.0
+        #: Other stages of this worker, which read what this one puts out.
+        self.readers: Sequence[Reader] = ()
+        #: What is its work now, by topic and partition. Replaced, as others look at it from their threads.
+        self.assigned: frozenset[tuple[str, int]] = frozenset()
         self._producer = producer
         self._logical = {kafka.topic(topic): topic for topic in stage.topics}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=stage.name)
@@ -91,6 +109,8 @@ class StageRunner:
         self._work_waits = asyncio.Event()
         # One call's outputs may wait here: with those in `process` and being sent, three are under way.
         self._processed: asyncio.Queue[_Processed] = asyncio.Queue(1)
+        # In the order of the calls: of a delivery that took several, the last one's end is not the first.
+        self._sent: asyncio.Queue[tuple[_Processed, list[HandedOver]]] = asyncio.Queue(_UNFINISHED)
         self._room = asyncio.Semaphore(_UNFINISHED)
         self._unfinished: set[Delivery] = set()
         self._idle = asyncio.Event()
@@ -108,6 +128,10 @@ class StageRunner:
     def logical(self, topic: str) -> str:
         """A topic's name without prefix."""
         return self._logical.get(topic, topic)
+
+    def reads(self, topic: str, partition: int) -> bool:
+        """See `handover.Reader`."""
+        return (topic, partition) in self.assigned
 
     async def open(self) -> None:
         """Open the stage. Raises what the stage raises, unless it was stopped meanwhile."""
@@ -127,7 +151,9 @@ class StageRunner:
             await self._room.acquire()
             if self._stopping.is_set():
                 self._room.release()
-                return
+                if isinstance(delivery, HandedOver):
+                    delivery.ended.set()
+                continue
             self._unfinished.add(delivery)
             self._idle.clear()
             self._add([_Work(delivery, delivery.records)])
@@ -149,7 +175,7 @@ class StageRunner:
             if self._stopping.is_set() or not works:  # they may have been abandoned meanwhile
                 continue
             try:
-                outputs, packed = await self._in_thread(partial(self._process, works))
+                made = await self._in_thread(partial(self._process, works))
             except Exception as error:
                 given_up, self._waiting = [*works, *self._waiting], []
                 self._end(work.delivery for work in given_up)
@@ -161,11 +187,11 @@ class StageRunner:
                 continue
             took = time.monotonic() - begun
             self.pace_s = min(max(least, _CALLS * took), _LONGEST * least)
-            rests = [outputs.rest.get(place, ()) for place in range(len(works))]
+            rests = [made.outputs.rest.get(place, ()) for place in range(len(works))]
             if any(rests):
                 begun = -math.inf  # enough waits for the next call
-            self._wait_again(works, rests, outputs.later)
-            await self._processed.put(_Processed(works, list(map(len, rests)), outputs, packed))
+            self._wait_again(works, rests, made.outputs.later)
+            await self._processed.put(_Processed(works, list(map(len, rests)), made))
 
     def _next(self) -> list[_Work]:
         """What the stage is given next: as much of what waits as one poll may bring."""
@@ -199,45 +225,66 @@ class StageRunner:
         self._waiting += (work for work in works if not work.delivery.lost)
         self._work_waits.set()
 
-    def _process(self, works: list[_Work]) -> tuple[Outputs, list[Packed]]:
+    def _process(self, works: list[_Work]) -> _Made:
         batches, places = [], []
         for place, (delivery, records) in enumerate(works):
             worth = records if self.freshness is None else self.freshness.worth(delivery, records)
             if worth:
-                batches.append(Batch(self.logical(delivery.topic), delivery.partition, worth))
+                handed = isinstance(delivery, HandedOver)
+                batches.append(Batch(self.logical(delivery.topic), delivery.partition, worth, handed))
                 places.append(place)
         if not batches:
-            return Outputs(), []
+            return _Made(Outputs(), [], [])
         self._batch_records.observe(sum(len(batch.records) for batch in batches))
         with self._turns.taken(), self._stage_seconds.time():
             outputs = self.stage.process(batches)
         outputs.rest = {places[place]: rest for place, rest in outputs.rest.items() if rest}
         outputs.later = {places[place]: seconds for place, seconds in outputs.later.items()}
-        return outputs, self._producer.pack(outputs.groups)
+        through, onward = split(outputs.groups, self.readers)
+        return _Made(outputs, self._producer.pack(through), onward)
 
     async def publish(self) -> None:
-        """Send what was processed, for ever. Raises `KafkaUnavailable`."""
+        """Send what was processed, or hand it over, for ever. Raises `KafkaUnavailable`."""
         while True:
-            works, left, outputs, packed = await self._processed.get()
+            processed = await self._processed.get()
             with self._send_seconds.time():
+                await self._producer.send(processed.made.packed)
+            handed = [await onward.begin() for onward in processed.made.onward]
+            await self._sent.put((processed, handed))
+
+    async def settle(self) -> None:
+        """Finish what was sent, once the others are done with what they were handed, for ever.
+
+        Raises `KafkaUnavailable`.
+        """
+        while True:
+            processed, handed = await self._sent.get()
+            for one in handed:
+                await one.ended.wait()
+            again = [one.group for one in handed if not one.done]
+            packed: list[Packed] = []
+            if again and not all(work.delivery.lost for work in processed.works):
+                packed = await self._in_thread(partial(self._producer.pack, again))
                 await self._producer.send(packed)
-            done = [work.delivery for work, rest in zip(works, left, strict=True) if not rest]
-            for delivery in done:
+            for delivery in processed.done:
                 if not delivery.lost:
                     delivery.finish()
-            self._end(done)
-            for (delivery, records), rest in zip(works, left, strict=True):
-                topic = self.logical(delivery.topic)
-                metrics.records_in.labels(self.name, topic).inc(len(records) - rest)
-            self.progress += bool(packed or sum(left) < sum(len(work.records) for work in works))
-            self._count(outputs, packed)
+            self._end(processed.done)
+            self._count(processed, [*processed.made.packed, *packed], [one for one in handed if one.done])
 
-    def _count(self, outputs: Outputs, packed: list[Packed]) -> None:
+    def _count(self, processed: _Processed, packed: Sequence[Packed], handed: Sequence[HandedOver]) -> None:
+        records = 0
+        for (delivery, given), rest in zip(processed.works, processed.left, strict=True):
+            records += len(given) - rest
+            metrics.records_in.labels(self.name, self.logical(delivery.topic)).inc(len(given) - rest)
         for topic, _, _, sent, size in packed:
             metrics.records_out.labels(self.name, topic).inc(sent)
             metrics.bytes_out.labels(self.name, topic).inc(size)
+        for one in handed:
+            metrics.records_handed_over.labels(self.name, one.topic).inc(len(one.group.keys))
+        self.progress += bool(records or packed or handed)
         now = time.time() * 1000
-        for origin in outputs.origins:
+        for origin in processed.made.outputs.origins:
             metrics.end_to_end_seconds.observe((now - origin) / 1000)
 
     def _end(self, deliveries: Iterable[Delivery]) -> None:
@@ -245,6 +292,8 @@ class StageRunner:
         for delivery in self._unfinished.intersection(deliveries):
             self._unfinished.remove(delivery)
             self._room.release()
+            if isinstance(delivery, HandedOver):
+                delivery.ended.set()
         if not self._unfinished:
             self._idle.set()
 

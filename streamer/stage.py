@@ -49,11 +49,16 @@ class Begun:
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
-    """One topic partition's records of one poll, in offset order, never empty. Offsets may have gaps."""
+    """One topic partition's records of one poll, in offset order, never empty. Offsets may have gaps.
+
+    Or what another stage of this worker has `handed` over: that should not stay long, as the other's input is
+    under way meanwhile. Its offsets are -1.
+    """
 
     topic: str
     partition: int
     records: Sequence[Record]
+    handed: bool = False
 
 
 class Group(msgspec.Struct):

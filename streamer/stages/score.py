@@ -206,6 +206,11 @@ class ScoreStage(BackedStage):
                     at = (tweet.created_at if request.at is None else request.at) // 1000
                     units.append(Unit(id_, tweet, at, size, request.shard, users))
             large = any(unit.size > _LARGE for unit in units)
+            if large and batches[place].handed:
+                for unit in (unit for unit in units if unit.size > _LARGE):
+                    for value in encode_request(changed(request, tweet_ids=[unit.tweet_id])):
+                        part.send_back(batches[place], record, value)
+                units, large = [unit for unit in units if unit.size <= _LARGE], False
             left = (
                 chain.from_iterable(map(self._pieces, units))
                 if large
@@ -266,7 +271,7 @@ class ScoreStage(BackedStage):
         """A request for unknown tweets goes round until its deadline: the topic is the waiting room.
 
         On each round it stays away for a while first, if it is `alone` left of its record and few batches
-        have to wait for such: else too much would be under way.
+        have to wait for such: else too much would be under way. What was handed over goes at once.
         """
         now = int(time.time() * 1000)
         published = record.timestamp if 0 <= record.timestamp < now else now
@@ -284,7 +289,7 @@ class ScoreStage(BackedStage):
             part.letters.add(batch, record, Reason.TOO_LARGE, error)
             return
         request = changed(request, deadline=deadline)
-        if alone and not isinstance(record, Waiting):
+        if alone and not batch.handed and not isinstance(record, Waiting):
             until = self._time_away(place, part, (now - published) / 1000)
             if until is not None:
                 part.wait(place, Waiting(batch, record, request, until))

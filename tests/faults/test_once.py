@@ -124,6 +124,9 @@ def test_a_worker_killed_three_times(
     assert extra <= 3 * flow.settings.kafka.max_batch_records
     survivors = survivor.metrics()
     assert survivors["streamer_duplicate_computations_total"] == 0
+    # Of its own partitions; those of the other went through Kafka.
+    assert survivors["streamer_records_handed_over_total"] > 0
+    assert flow.records("score-requests") > 0
     assert flow.records("dead-letters") == 0
     flow.check_values()
     figures = {

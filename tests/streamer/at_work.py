@@ -1,4 +1,4 @@
-"""A runner with its two loops going, as a stage's app has them."""
+"""A runner with its loops going, as a stage's app has them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from streamer.runner import StageRunner
 
 @asynccontextmanager
 async def at_work(runner: StageRunner) -> AsyncIterator[list[asyncio.Task[None]]]:
-    """`process` and `publish`, as tasks, for as long as the context lasts."""
-    loops = [asyncio.create_task(runner.process()), asyncio.create_task(runner.publish())]
+    """`process`, `publish` and `settle`, as tasks, for as long as the context lasts."""
+    loops = [asyncio.create_task(loop) for loop in (runner.process(), runner.publish(), runner.settle())]
     try:
         yield loops
     finally:

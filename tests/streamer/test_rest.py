@@ -186,7 +186,7 @@ async def test_what_a_rest_raises_ends_processing(delivery: Delivery) -> None:
             return Outputs(rest={0: batches[0].records[1:]})
 
     runner, _ = runner_of(Breaks(), delivery)
-    async with at_work(runner) as (processing, _):
+    async with at_work(runner) as (processing, *_):
         await runner.take([delivery])
         with pytest.raises(RuntimeError, match="no"):
             await processing

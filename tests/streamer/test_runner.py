@@ -248,7 +248,7 @@ async def test_what_a_stage_raises_comes_out_and_nothing_is_done() -> None:
 
     runner = runner_of(Stage(fail), FakeProducer())
     failed = delivery(1)
-    async with at_work(runner) as (processing, _):
+    async with at_work(runner) as (processing, *_):
         await runner.take([failed])
         with pytest.raises(RuntimeError, match="no"):
             await processing
@@ -276,7 +276,7 @@ async def test_a_stop_interrupts_a_stage_that_waits_and_is_no_failure() -> None:
     stage = Waiting()
     runner = runner_of(stage, FakeProducer())
     waiting, behind, after = delivery(1), delivery(2), delivery(3)
-    async with at_work(runner) as (processing, _):
+    async with at_work(runner) as (processing, *_):
         await runner.take([waiting])
         await asyncio.to_thread(stage.begun.wait)
         await runner.take([behind])
@@ -376,7 +376,7 @@ async def test_nothing_begins_while_the_group_may_have_given_it_away(monkeypatch
 async def test_a_rebalance_waits_for_a_batch_but_not_for_ever() -> None:
     stage = Waiting()
     runner = runner_of(stage, FakeProducer())
-    async with at_work(runner) as (processing, _):
+    async with at_work(runner) as (processing, *_):
         await runner.take([delivery(1)])
         await asyncio.to_thread(stage.begun.wait)
         started = time.monotonic()

@@ -14,7 +14,7 @@ from models.state.stores import FOLLOWED_BACK, FOLLOWS, Pair
 from models.state.tweet import TweetRecord
 from streamer.partitions import partition_of
 from streamer.sharding import split
-from streamer.stage import Batch, Begun, Block
+from streamer.stage import Batch, Begun, Block, Group
 from streamer.stages import parts, score
 from tests.streamer.blocks import read
 from tests.streamer.stages.rig import T0, FakeRecord, MemoryBackend, Rig
@@ -115,6 +115,23 @@ class TestBounds:
         ask(rig, tweet_ids=[str(i) for i in range(1, 9)], user_ids=[f"u{i}" for i in range(8)])
         rig.run()
         assert len(rig.predictions()) == len(rig.records("predictions")) == 64
+
+    def test_what_is_handed_over_for_many_readers_goes_to_the_topic(
+        self, rig: Rig, backend: MemoryBackend
+    ) -> None:
+        users = [f"u{i}" for i in range(9)]
+        put_tweet(backend, 1)
+        asked = [
+            ScoreRequest(tweet_ids=["1"], user_ids=users, at=7),
+            ScoreRequest(tweet_ids=["1"], user_ids=users[:8]),
+        ]
+        records = [FakeRecord(msgspec.json.encode(request), b"0", timestamp=5) for request in asked]
+        outputs = rig.stages["score"].process([Batch("score-requests", 0, records, handed=True)])
+        assert outputs.rest == {}
+        assert sum(group.count for group in outputs.groups if isinstance(group, Block)) == 8
+        (back,) = (group for group in outputs.groups if isinstance(group, Group))
+        assert (back.topic, back.partition, back.timestamp, back.keys) == ("score-requests", 0, 5, [b"0"])
+        assert msgspec.json.decode(back.values[0] or b"", type=ScoreRequest) == asked[0]
 
     def test_a_large_audience_lets_others_pass(
         self, rig: Rig, backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch

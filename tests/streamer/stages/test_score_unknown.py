@@ -169,3 +169,13 @@ def test_they_do_not_wait_with_a_key_that_is_too_large(rig: Rig) -> None:
     rig.process("score", "score-requests", 0, [record])
     assert [reason for reason, _, _ in rig.dead_letters()] == ["too_large"]
     assert len(rig.log["score-requests", 0]) == 1
+
+
+def test_what_was_handed_over_goes_to_the_topic_at_once(rig: Rig, backend: MemoryBackend) -> None:
+    put_tweet(backend, 1)
+    now = int(time.time() * 1000)
+    batch = Batch("score-requests", 0, [request(["1", "2"], now), request(["3"], now)], handed=True)
+    outputs = rig.stages["score"].process([batch])
+    assert outputs.rest == {}
+    back = [msgspec.json.decode(v or b"") for g in outputs.groups if isinstance(g, Group) for v in g.values]
+    assert [asked["tweet_ids"] for asked in back] == [["2"], ["3"]]
