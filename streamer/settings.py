@@ -313,7 +313,7 @@ class Settings(BaseSettings):
     """Memory for what `score` keeps at hand of users and audiences, in MB; the rest is read from Redis, at
     three times the cost of a prediction. 256 are for 126,000 active users of the default model."""
     pace_ms: int = Field(default=10, ge=0, le=10_000)
-    """Tweets that come within so many milliseconds, or four times what the last ones took (at most five times
+    """Tweets that come within so many milliseconds, or three times what embedding takes (at most five times
     this), are embedded together; after a pause none waits. Else every few tweets pay for requests of their
     own."""
     http: HttpSettings = HttpSettings()

@@ -175,8 +175,8 @@ class Perishable(Protocol):
 @runtime_checkable
 class Paced(Protocol):
     """Optional on a stage whose calls cost much however little they are given, as do those that follow from
-    what it puts out: what comes within `pace_s` after a call began, or a few times what that call took, waits
-    for the rest of that time, and shares the next one. After a longer pause nothing waits.
+    what it puts out: what comes within `pace_s` after a call began, or a few times what calls take, waits for
+    the rest of that time, and shares the next one. After a longer pause nothing waits.
     """
 
     @property

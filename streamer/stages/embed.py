@@ -95,7 +95,7 @@ class EmbedStage(BackedStage):
 
     @property
     def pace_s(self) -> float:
-        """See `Paced`: each call makes one of `score` follow, and five requests to Kafka."""
+        """See `Paced`: each call makes one of `score` follow, and two to five requests to Kafka."""
         return self.settings.pace_ms / 1000
 
     def process(self, batches: Sequence[Batch]) -> Outputs:
