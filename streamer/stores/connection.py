@@ -11,6 +11,8 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any, Final, TypeVar
 
 import redis
@@ -132,19 +134,13 @@ class RedisConnection:
                 return result
 
     def run(self, commands: Sequence[Command]) -> list[Any]:
-        """The replies to `commands`, pipelined, not as a transaction. They must be safe to repeat."""
+        """The replies to `commands`, pipelined, not as a transaction. They must be safe to repeat.
 
-        def execute(part: Sequence[Command]) -> list[Any]:
-            def pipelined(client: Any) -> list[Any]:
-                with client.pipeline(transaction=False) as pipeline:
-                    for command in part:
-                        pipeline.execute_command(*command)
-                    replies: list[Any] = pipeline.execute()
-                    return replies
-
-            return self.call(pipelined)
-
-        return [reply for part in _parts(commands) for reply in execute(part)]
+        A cluster's client has made dictionaries of hashes, and numbers of cursors.
+        """
+        at_once = _by_node if self.settings.cluster else _straight
+        parts = [self.call(partial(at_once, part)) for part in _parts(commands)]
+        return list(chain.from_iterable(parts))
 
     def get(self, keys: Sequence[str]) -> list[bytes | None]:
         """The values of string keys, None where there is none."""
@@ -208,6 +204,32 @@ class RedisConnection:
         )
         client.set_response_callback("HGETALL", lambda reply, **_: reply)
         return client
+
+
+def _straight(commands: Sequence[Command], client: Any) -> list[Any]:
+    """The replies as they come over the wire.
+
+    redis-py's pipeline looks at each command and each reply for what other users may want of it: 48 commands
+    took 748 us, and take 224 over the same connection without.
+    """
+    connection = client.connection_pool.get_connection()
+    try:
+        connection.send_packed_command(connection.pack_commands(commands))
+        return [connection.read_response() for _ in commands]
+    except BaseException:
+        connection.disconnect()  # other replies may be on their way
+        raise
+    finally:
+        client.connection_pool.release(connection)
+
+
+def _by_node(commands: Sequence[Command], client: Any) -> list[Any]:
+    """The replies of a cluster, whose client knows where each key is, made of what they are in redis-py."""
+    with client.pipeline(transaction=False) as pipeline:
+        for command in commands:
+            pipeline.execute_command(*command)
+        replies: list[Any] = pipeline.execute()
+        return replies
 
 
 def _away(error: Exception) -> bool:

@@ -79,7 +79,7 @@ class RedisAudiences:
             if cursor and answered != begun:
                 cursor = 0
                 continue
-            begun, cursor = answered, following
+            begun, cursor = answered, int(following)
             if found:
                 yield _edges(found)
             if not cursor:

@@ -206,6 +206,15 @@ class TestUnable:
         with pytest.raises(redis.ResponseError, match=r"WRONGTYPE|BUSYKEY"):
             connection.call(lambda _: _next(answers))
 
+    def test_a_mistake_leaves_no_reply_for_the_next(self) -> None:
+        with LocalRedis() as server:
+            connection = RedisConnection(RedisSettings(url=server.url, retry_s=5))
+            with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+                connection.run([("SET", "text", "1"), ("HLEN", "text"), ("GET", "text"), ("GET", "nothing")])
+            assert connection.run([("GET", "text"), ("GET", "nothing")]) == [b"1", None]
+            assert connection.outages == 0
+            connection.close()
+
     def server(self, *answers: object) -> tuple[RedisConnection, Iterator[object]]:
         """Nothing is sent to it."""
         return RedisConnection(RedisSettings(url="redis://127.0.0.1:9", retry_s=600)), iter(answers)
@@ -219,7 +228,7 @@ class TestUnable:
         }
         with LocalRedis() as old, LocalRedis() as new, Relay(old.port) as way:
             connection = RedisConnection(RedisSettings(url=f"redis://127.0.0.1:{way.port}", retry_s=3))
-            assert connection.run([("SET", "k", "v")]) == [True]
+            assert connection.run([("SET", "k", "v")]) == [b"OK"]
             with redis.Redis.from_url(old.url) as demoted:
                 demoted.config_set("replica-serve-stale-data", "no" if command == "GET" else "yes")
                 demoted.replicaof("127.0.0.1", new.port)
