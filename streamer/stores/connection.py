@@ -199,11 +199,9 @@ class RedisConnection:
             if self.settings.cluster
             else Retry(NoBackoff(), 0),
         }
-        client: Any = (
-            redis.RedisCluster.from_url(**config) if self.settings.cluster else redis.Redis.from_url(**config)
-        )
-        client.set_response_callback("HGETALL", lambda reply, **_: reply)
-        return client
+        if self.settings.cluster:
+            return redis.RedisCluster.from_url(**config)
+        return redis.Redis.from_url(**config)
 
 
 def _straight(commands: Sequence[Command], client: Any) -> list[Any]:
