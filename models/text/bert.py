@@ -100,25 +100,17 @@ class Bert(nn.Module):
         """Ids int64 [n, l] with mask bool [n, l] to states [n, l, d]."""
         n, length = ids.shape
         shape, rate = self.shape, self.shape.attention_probs_dropout_prob if self.training else 0.0
-        positions = self._positions(length, ids.device).repeat(n)
-        states = self.embeddings(ids.reshape(-1), positions)
+        states = self.embeddings(ids.reshape(-1), self.embeddings.positions_of(length, ids.device).repeat(n))
         return self._through(states, padded(mask, shape.num_attention_heads, rate)).view(n, length, -1)
 
     def packed(self, ids: Tensor, groups: Sequence[Group]) -> Tensor:
         """Ids int64 [t] of texts end to end to states [t, d]: attention knows texts, everything else takes
         all tokens at once, and some more that belong to no text.
         """
-        more, host = -len(ids) % ROWS, torch.device("cpu")
-        positions = [self._positions(g.length, host).repeat(g.texts) for g in groups]
-        both = ids, to_device(torch.cat(positions), ids.device)
         heads, width = self.shape.num_attention_heads, self.shape.hidden_size
         attend = end_to_end(groups, heads, width // heads, self.embeddings.words.weight)
-        states = self.embeddings(*(functional.pad(part, (0, more)) for part in both))
+        states = self.embeddings.packed(ids, groups, -len(ids) % ROWS)
         return self._through(states, attend)[: len(ids)]
-
-    def _positions(self, length: int, device: torch.device) -> Tensor:
-        first = self.shape.first_position
-        return torch.arange(first, first + length, device=device)
 
     def _through(self, states: Tensor, attend: Attend) -> Tensor:
         for layer in self.layer:
@@ -134,6 +126,7 @@ class Embeddings(nn.Module):
         width = shape.embedding_size or shape.hidden_size
         self.words = nn.Embedding(shape.vocab_size, width)
         self.positions = nn.Embedding(shape.max_position_embeddings, width)
+        self._first = shape.first_position
         self.kinds = nn.Embedding(shape.type_vocab_size, width) if shape.type_vocab_size else None
         self.norm = nn.LayerNorm(width, shape.layer_norm_eps)
         self.dropout = Dropout(shape.hidden_dropout_prob)
@@ -146,6 +139,18 @@ class Embeddings(nn.Module):
             states = states + self.kinds.weight[0]
         states = self.dropout(self.norm(states))
         return states if self.project is None else self.project(states)
+
+    def packed(self, ids: Tensor, groups: Sequence[Group], more: int = 0) -> Tensor:
+        """Ids [t] of texts end to end, and `more` that belong to none, to states [t + more, d]."""
+        host = torch.device("cpu")
+        positions = [self.positions_of(g.length, host).repeat(g.texts) for g in groups]
+        both = ids, to_device(torch.cat(positions), ids.device)
+        out: Tensor = self(*(functional.pad(part, (0, more)) for part in both))
+        return out
+
+    def positions_of(self, length: int, device: torch.device) -> Tensor:
+        """Those of a text's tokens, int64 [length]."""
+        return torch.arange(self._first, self._first + length, device=device)
 
 
 class Layer(nn.Module):

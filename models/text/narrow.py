@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.compiled import compiled
-from models.small_layers import Floats, floats, gelu, layer_norm, linear
+from models.small_layers import Floats, floats, gelu, layer_norm, linear, softmax_row
 from models.text.base import TextEncoder
 from models.text.bert import Bert, Layer
 from models.text.transformer import TransformerText
@@ -135,7 +135,7 @@ def _encode(
         np.zeros((most, d), np.float32),
     )
     qkv, wide = np.zeros((most, 3 * d), np.float32), np.zeros((most, inner), np.float32)
-    chances = np.zeros(most, np.float32)
+    chances = np.zeros((1, most), np.float32)
     at = 0
     for text in range(len(lengths)):
         n = lengths[text]
@@ -187,18 +187,12 @@ def _attend(qkv: Floats, heads: int, chances: Floats, out: Floats) -> None:
             out[i, j] = 0
         for head in range(heads):
             q, k, v = head * width, d + head * width, 2 * d + head * width
-            largest = np.float32(-np.inf)
             for c in range(n):
                 close = np.float32(0)
                 for j in range(width):
                     close += qkv[i, q + j] * qkv[c, k + j]
-                chances[c] = close * scale
-                largest = max(largest, chances[c])
-            total = np.float32(0)
+                chances[0, c] = close * scale
+            softmax_row(chances, 0, n)
             for c in range(n):
-                chances[c] = np.exp(chances[c] - largest)
-                total += chances[c]
-            for c in range(n):
-                share = chances[c] / total
                 for j in range(width):
-                    out[i, q + j] += share * qkv[c, v + j]
+                    out[i, q + j] += chances[0, c] * qkv[c, v + j]

@@ -18,9 +18,10 @@ from models.text.base import TextEncoder
 from models.text.bf16 import in_bfloat16, multiplies_bfloat16
 from models.text.encode import encode_rows
 from models.text.fused import fused
-from models.text.int8 import quantised
+from models.text.int8_text import Int8Text
 from models.text.narrow import NarrowText, is_narrow
 from models.text.tokens import Tokens
+from models.text.transformer import TransformerText
 
 Numerics = Literal["auto", "fp32", "bf16", "int8"]
 
@@ -30,9 +31,9 @@ _LEAST_COSINE: Final = 0.97
 _PROBES: Final = 32
 _LONGEST: Final = 48
 
-#: What processors may have, the fastest first. With AMX, which has tiles for both, bfloat16 wins, as nothing
-#: has to be scaled and rounded. MiniLM on 2 cores, texts/s: bfloat16 891, int8 580, float32 309; on another
-#: machine's, which have AVX2 alone: int8 234, float32 111.
+#: What processors may have, the fastest first. MiniLM on 2 cores, texts/s: with AMX, which has tiles for
+#: both, bfloat16 891, float32 309 (int8 580 while torch did what is between its products; not measured
+#: since); without, int8 787, float32 284; with AVX2 alone float32 111 (int8 234, as above).
 _FEATURES: Final[tuple[tuple[str, Numerics], ...]] = (
     ("amx_bf16", "bf16"),
     ("avx512_vnni", "int8"),
@@ -94,9 +95,11 @@ def _quick(encoder: TextEncoder) -> list[Numerics]:
 
 
 def _made(encoder: TextEncoder, numerics: Numerics) -> TextEncoder:
+    out: TextEncoder
     match numerics:
         case "int8":
-            out = cast(TextEncoder, quantised(encoder))
+            assert isinstance(encoder, TransformerText)  # so are all that are packable and wide
+            out = Int8Text(encoder)
         case "bf16":
             if next(encoder.parameters()).is_cuda:
                 out = cast(TextEncoder, fused(encoder))

@@ -6,15 +6,17 @@ Knows nothing of tokenisers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import torch
 from torch import Tensor, nn
 
 from models.recipe import Transformer
-from models.text.base import TextEncoder, groups_of
+from models.text.base import Group, TextEncoder, groups_of
 from models.text.bert import Bert, Shape, shape_of
+
+Pooling = Literal["cls", "mean"]
 
 
 class TransformerText(TextEncoder):
@@ -52,11 +54,15 @@ class TransformerText(TextEncoder):
         if not isinstance(self.encoder, Bert):
             return super().packed(ids, lengths)
         groups = list(groups_of(lengths))
-        states = self.encoder.packed(ids, groups)
-        texts = [states[g.start : g.end].view(g.texts, g.length, -1) for g in groups]
-        if self.pooling == "cls":
-            return torch.cat([text[:, 0] for text in texts])
-        return torch.cat([text.mean(1, dtype=torch.float32) for text in texts])
+        return pooled(self.encoder.packed(ids, groups), groups, self.pooling)
+
+
+def pooled(states: Tensor, groups: Sequence[Group], pooling: Pooling) -> Tensor:
+    """States [t.., d] of texts end to end as vectors [n, d] of texts."""
+    texts = [states[g.start : g.end].view(g.texts, g.length, -1) for g in groups]
+    if pooling == "cls":
+        return torch.cat([text[:, 0] for text in texts])
+    return torch.cat([text.mean(1, dtype=torch.float32) for text in texts])
 
 
 def small_bert(config: Transformer, vocabulary: int) -> dict[str, Any]:

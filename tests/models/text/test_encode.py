@@ -20,7 +20,7 @@ from models.text.base import TextEncoder, groups_of
 from models.text.bf16 import multiplies_bfloat16
 from models.text.encode import encode_rows, encode_texts, encoder_fingerprint, packs_of
 from models.text.encoders import build_text
-from models.text.int8 import Int8Linear
+from models.text.int8_text import Int8Text
 from models.text.narrow import NarrowText
 from models.text.numerics import Numerics, with_numerics
 from models.text.tokens import Tokens, learn_wordpiece
@@ -108,20 +108,6 @@ def test_integers_keep_the_vectors_and_are_not_the_same() -> None:
     np.testing.assert_array_equal(encode_rows(exact, some), truth)  # a copy was converted
 
 
-def test_a_linear_layer_in_integers_is_near_the_exact_one() -> None:
-    torch.manual_seed(0)
-    linear = nn.Linear(256, 40)
-    x = torch.randn(3, 5, 256) * torch.logspace(-3, 3, 5)[:, None]  # rows of very different size
-    exact, found = linear(x), Int8Linear(linear)(x)
-    error = (found - exact).norm(dim=-1) / exact.norm(dim=-1)
-    assert found.shape == exact.shape
-    assert error.max() < 0.02
-    zeros = Int8Linear(linear)(torch.zeros(2, 256))
-    torch.testing.assert_close(zeros, linear.bias.expand(2, -1))
-    unbiased = nn.Linear(256, 8, bias=False)
-    torch.testing.assert_close(Int8Linear(unbiased)(x[0, 1]), unbiased(x[0, 1]), atol=0.01, rtol=0.1)
-
-
 def test_auto_takes_the_first_that_keeps_the_vectors(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -137,9 +123,9 @@ def test_auto_takes_the_first_that_keeps_the_vectors(
         out = made(encoder, "int8")  # any that keeps the vectors: not all processors multiply bfloat16
         out.numerics = name
         if name == "int8":
-            for part in out.modules():
-                if isinstance(part, Int8Linear):
-                    part.scale *= -100
+            assert isinstance(out, Int8Text)
+            for layer in out.layers:
+                layer.up.scale *= -100
         return out
 
     monkeypatch.setattr(numerics, "_made", bad)
