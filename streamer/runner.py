@@ -37,7 +37,7 @@ _UNFINISHED: Final = 16
 #: A paced stage's calls begin as far apart as so many of them take, within so many times the least pace: on a
 #: machine that is slow, or has much to do, more is shared. What they take is a running mean with this weight:
 #: by the last one alone, a call that happened to wait made the next come late and large: most of p99.
-_CALLS: Final = 3
+_CALLS: Final = 2
 _LONGEST: Final = 5
 _WEIGHT: Final = 1 / 16
 #: Between looks at whether what was taken is still ours to do.
