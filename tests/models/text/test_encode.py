@@ -20,6 +20,7 @@ from models.text.base import TextEncoder, groups_of
 from models.text.bf16 import multiplies_bfloat16
 from models.text.encode import encode_rows, encode_texts, encoder_fingerprint, packs_of
 from models.text.encoders import build_text
+from models.text.int8 import Int8Linear
 from models.text.int8_text import Int8Text
 from models.text.narrow import NarrowText
 from models.text.numerics import Numerics, with_numerics
@@ -207,6 +208,22 @@ def test_products_are_always_of_a_multiple_of_rows() -> None:
     for length in range(1, 128, 9):
         encoder.packed(torch.ones(2 * length, dtype=torch.int64), [length, length])
     assert seen == {bert.ROWS}
+
+
+@torch.inference_mode()
+def test_so_are_those_of_integers(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = with_numerics(build(WIDE), tokens(), "int8")
+    seen: set[int] = set()
+    products = Int8Linear.products
+
+    def noted(self: Int8Linear, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+        seen.add(len(codes))
+        return products(self, codes)
+
+    monkeypatch.setattr(Int8Linear, "products", noted)
+    for length in range(1, 128, 9):
+        encoder.packed(torch.ones(2 * length, dtype=torch.int64), [length, length])
+    assert seen == {64, 128, 192, 256}
 
 
 def test_the_arithmetic_is_part_of_the_fingerprint() -> None:
