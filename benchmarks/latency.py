@@ -53,7 +53,7 @@ def _loaded(stream: Stream, workers: str, options: Options) -> list[Result]:
     rates = {f"{_QUIET:.0f} tweets/s": _QUIET}
     rates |= {f"{load:.0%} load": load * capacity / mean for load in _LOADS}
     for load, rate in rates.items():
-        settle, count = int(rate * _SETTLE_S), int(rate * options.seconds)
+        settle, count = int(rate * _SETTLE_S * min(options.scale, 1)), int(rate * options.seconds)
         seen = paced(stream, range(first, first := first + settle + count), rate)
         watched = load == f"{_LOADS[0]:.0%} load"
         ms = latencies(seen[settle:])

@@ -6,6 +6,8 @@ Modules import what is heavy (torch, Kafka clients, settings) inside their funct
 
 from __future__ import annotations
 
+import signal
+
 import rich_click as click
 
 from streamer import __version__
@@ -70,5 +72,6 @@ for _command in (
 
 
 def main() -> None:
-    """The console entry point."""
+    """The console entry point. SIGTERM is as Ctrl-C: what a command has in temporary folders goes with it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     cli(prog_name="streamer")

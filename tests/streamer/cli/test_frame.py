@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,30 @@ def test_help_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_what_ends_a_command_leaves_no_temporary_folder(number: signal.Signals) -> None:
+    code = (
+        "import signal, tempfile\n"
+        "import streamer.cli\n"
+        "@streamer.cli.cli.command()\n"
+        "def wait():\n"
+        "    with tempfile.TemporaryDirectory() as folder:\n"
+        "        print(folder, flush=True)\n"
+        "        signal.pause()\n"
+        "streamer.cli.main()"
+    )
+    arguments = [sys.executable, "-c", code, "wait"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().strip())
+        assert folder.is_dir()
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert said.strip() == "Aborted."
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize(
