@@ -34,7 +34,7 @@ class Levels(NamedTuple):
 
 
 class Rest(NamedTuple):
-    """What products of codes have to be multiplied by, and what adds to them, to be those of the rows."""
+    """What makes products of codes those of the rows, beside their step: `least · sums + bias`, both [n]."""
 
     sums: Floats
     bias: Floats
