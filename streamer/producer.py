@@ -24,7 +24,7 @@ from aiokafka.errors import (
 from streamer.errors import StreamerError
 from streamer.partition_counts import MEND, uneven
 from streamer.partitions import partitions_of
-from streamer.record_batches import RecordBatch
+from streamer.record_batches import RecordBatch, bodies
 from streamer.settings import KafkaSettings
 from streamer.stage import Block, Group
 
@@ -63,9 +63,9 @@ class Packed(NamedTuple):
 
     topic: str  # without prefix
     partition: int
-    batch: Any  # RecordBatch, or aiokafka's BatchBuilder
+    batch: RecordBatch
     records: int
-    bytes: int
+    bytes: int  # before compression
 
 
 class Producer:
@@ -99,12 +99,10 @@ class Producer:
                 return
 
     def _new_producer(self) -> aiokafka.AIOKafkaProducer:
-        compression = self._kafka.compression
         producer = aiokafka.AIOKafkaProducer(
             **self._kafka.aiokafka_config(),
             enable_idempotence=True,
             acks="all",
-            compression_type=None if compression == "none" else compression,
             max_batch_size=self._kafka.max_send_batch_bytes,
             # Also how long a batch may wait for a broker that is away.
             request_timeout_ms=int(self._kafka.outage_s * 1000),
@@ -181,8 +179,7 @@ class Producer:
     def _pack(self, group: Group | Block) -> Iterator[Packed]:
         if isinstance(group, Block):
             self.partitions(group.topic)
-            batch = RecordBatch(group, self._kafka.compression)
-            yield Packed(group.topic, group.partition, batch, group.count, len(group.buffer))
+            yield self._finished(group)
             return
         if not group.keys:
             return
@@ -200,18 +197,15 @@ class Producer:
     def _append(
         self, group: Group, partition: int, keys: Sequence[bytes | None], values: Sequence[bytes | None]
     ) -> Iterator[Packed]:
-        assert self._producer is not None
         timestamp = int(time.time() * 1000) if group.timestamp is None else group.timestamp
         headers = list(group.headers)
-        # Only reads the producer's configuration, so it may run in any thread.
-        batch = self._producer.create_batch()
-        for key, value in zip(keys, values, strict=True):
-            # A batch takes its first record whatever its size, and refuses what does not fit.
-            if batch.append(timestamp=timestamp, key=key, value=value, headers=headers) is None:
-                yield Packed(group.topic, partition, batch, batch.record_count(), batch.size())
-                batch = self._producer.create_batch()
-                batch.append(timestamp=timestamp, key=key, value=value, headers=headers)
-        yield Packed(group.topic, partition, batch, batch.record_count(), batch.size())
+        records = zip(keys, values, strict=True)
+        for buffer, count in bodies(records, timestamp, headers, self._kafka.max_send_batch_bytes):
+            yield self._finished(Block(group.topic, partition, buffer, count, timestamp))
+
+    def _finished(self, block: Block) -> Packed:
+        batch = RecordBatch(block, self._kafka.compression)
+        return Packed(block.topic, block.partition, batch, block.count, len(block.buffer))
 
     async def send(self, batches: Iterable[Packed]) -> None:
         """Send, and return when all is durable.
@@ -236,7 +230,7 @@ class Producer:
             ]
             await asyncio.gather(*delivered)
         except MessageSizeTooLargeError as error:
-            largest = max(packed.bytes for packed in batches)
+            largest = max(packed.batch.size() for packed in batches)
             raise KafkaUnavailable(
                 f"topic {topic} refuses a batch of {largest} bytes: raise its `max.message.bytes`"
             ) from error

@@ -1,20 +1,23 @@
 """Kafka's record batch (format v2) around records that are in its format already.
 
-aiokafka's own builder takes one record at a time, 0.36 us each. Here a stage has written all records of a
-batch back to back, with room for the header in front, and no byte of them is copied or looked at again
-except for the checksum. Knows nothing of who wrote the records or of what they say.
+aiokafka's own builder takes one record at a time, 0.36 us each: right for few (`bodies`). Of many, a stage
+has written all records of a batch back to back, with room for the header in front, and no byte of them is
+looked at again except to be compressed and for the checksum.
+Knows nothing of who wrote the records or of what they say.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Final
 
 from aiokafka import codec
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
-from streamer.stage import HEADER_ROOM, Block
+from streamer.stage import HEADER_ROOM, Block, Headers
 
 #: Base offset, length, leader epoch, magic, checksum; then what the checksum covers: attributes, last offset,
 #: first and last timestamp, producer's id, epoch and sequence, number of records.
@@ -26,12 +29,13 @@ _COVERED_FROM: Final = 21
 _COUNTED_FROM: Final = 12
 _MAGIC: Final = 2
 
-#: The attribute bits of a codec, and what compresses with it.
+#: The attribute bits of a codec, and what compresses with it, at its fastest level. At aiokafka's own, a
+#: prediction takes 2.9 us in lz4 (here 0.45) for 17 % fewer bytes, and 0.64 in zstd (0.5) for more bytes.
 _CODECS: Final[dict[str, tuple[int, Callable[[bytes], bytes]]]] = {
-    "gzip": (1, codec.gzip_encode),
+    "gzip": (1, partial(codec.gzip_encode, compresslevel=1)),
     "snappy": (2, codec.snappy_encode),
-    "lz4": (3, codec.lz4_encode),
-    "zstd": (4, codec.zstd_encode),
+    "lz4": (3, partial(codec.lz4_encode, level=1)),
+    "zstd": (4, partial(codec.zstd_encode, level=1)),
 }
 
 assert _HEADER.size == HEADER_ROOM
@@ -88,3 +92,38 @@ class RecordBatch:
             _CHECKSUM.pack_into(self._buffer, _CHECKSUM_AT, checksum)
             self._built = True
         return self._buffer
+
+
+def bodies(
+    records: Iterable[tuple[bytes | None, bytes | None]],
+    timestamp: int,
+    headers: Headers,
+    batch_bytes: int,
+) -> Iterator[tuple[memoryview, int]]:
+    """Keys and values as bodies of batches, as a `Block` has them, and how many records each holds.
+
+    Each has at most `batch_bytes`, unless it holds one record; every record has this timestamp (ms) and these
+    headers.
+    """
+    builder, count = _builder(batch_bytes), 0
+    for key, value in records:
+        # A builder takes its first record whatever its size, and refuses what does not fit.
+        if builder.append(count, timestamp, key=key, value=value, headers=headers) is None:
+            yield memoryview(builder.build()), count
+            builder, count = _builder(batch_bytes), 0
+            builder.append(count, timestamp, key=key, value=value, headers=headers)
+        count += 1
+    if count:
+        yield memoryview(builder.build()), count
+
+
+def _builder(batch_bytes: int) -> DefaultRecordBatchBuilder:
+    return DefaultRecordBatchBuilder(
+        _MAGIC,
+        compression_type=0,
+        is_transactional=0,
+        producer_id=-1,
+        producer_epoch=-1,
+        base_sequence=0,
+        batch_size=batch_bytes,
+    )

@@ -103,8 +103,8 @@ class KafkaSettings(Group):
     """How long Kafka may stay away before the worker gives up and exits non-zero."""
     isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed"
     """Whether records of transactions that are open or were aborted are left out, or read too."""
-    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
-    """Compression of the records sent."""
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "lz4"
+    """Compression of the records sent. Those who read them with kafka-python or kafkajs need its package."""
     max_send_batch_bytes: int = Field(default=512 * 2**10, ge=2**10, le=900_000)
     """Size of the record batches sent, before compression. Below the brokers' 1 MB `message.max.bytes`."""
     partitions: int = Field(default=4, ge=1, le=65_536)

@@ -21,6 +21,7 @@ def main() -> None:
             "linger.ms": 50,  # `flush` does not wait for it
             "batch.size": 512 * 2**10,
             "queue.buffering.max.messages": 1_000_000,
+            "compression.type": kafka.compression,
             "partitioner": "murmur2_random",
         }
     )

@@ -33,6 +33,7 @@ def main() -> None:
             "enable.idempotence": True,
             "linger.ms": 20,
             "queue.buffering.max.messages": 1_000_000,
+            "compression.type": kafka.compression,
         },
     )
     predictions = app.topic(kafka.topic("predictions"), key_serializer="bytes", value_serializer=_Value())

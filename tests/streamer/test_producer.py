@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pytest
@@ -94,7 +94,7 @@ async def test_a_named_partition_tombstones_and_no_keys(producer: Producer, sett
     ]
 
 
-@pytest.mark.parametrize("compression", ["none", "gzip"])
+@pytest.mark.parametrize("compression", get_args(KafkaSettings.model_fields["compression"].annotation))
 async def test_blocks_go_between_groups(settings: KafkaSettings, compression: str) -> None:
     """What a stage wrote itself is a batch like any other, to the broker too."""
     producer = Producer(settings.model_copy(update={"compression": compression}))
@@ -161,7 +161,8 @@ async def test_a_record_too_large_for_the_topic_is_told(producer: Producer) -> N
     with pytest.raises(
         KafkaUnavailable, match=r"small refuses a batch of \d+ bytes: raise its `max.message.bytes`"
     ):
-        await send(producer, Group("small", [b"k"], [b"v" * 30_000]))
+        # Noise: what counts is the size once compressed.
+        await send(producer, Group("small", [b"k"], [np.random.default_rng(0).bytes(30_000)]))
 
 
 async def test_columns_of_different_length_are_a_mistake(producer: Producer) -> None:

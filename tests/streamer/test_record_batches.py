@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.pair_writer import texts, warm_up, write
-from streamer.record_batches import RecordBatch
+from streamer.record_batches import RecordBatch, bodies
 from streamer.stage import Block
 from tests.streamer.blocks import read
 
@@ -84,3 +84,18 @@ def test_a_batch_takes_no_more() -> None:
     assert batch.append(timestamp=1, key=b"", value=b"") is None  # type: ignore[func-returns-value]
     built = batch._build()
     assert batch._build() is built  # sent again as it was
+
+
+_field = st.none() | st.binary(max_size=300)
+_headers = st.lists(st.tuples(st.text(max_size=5), st.binary(max_size=20)), max_size=3)
+
+
+@given(st.lists(st.tuples(_field, _field), max_size=40), _headers, st.integers(1, 2_000))
+def test_keys_and_values(
+    pairs: list[tuple[bytes | None, bytes | None]], headers: list[tuple[str, bytes]], limit: int
+) -> None:
+    made = [Block("t", 0, *body, 1_234) for body in bodies(pairs, 1_234, headers, limit)]
+    assert all(len(block.buffer) <= limit or block.count == 1 for block in made)
+    records = [record for block in made for record in read(block, "lz4")]
+    assert [(record.key, record.value) for record in records] == pairs
+    assert all(list(record.headers) == headers for record in records)

@@ -4,12 +4,14 @@ import gc
 import socket
 import threading
 import warnings
+from typing import get_args
 
 import pytest
+from kafka import TopicPartition
 
 from streamer.client import connection
 from streamer.client.connection import ClientError, admin_client, raw_consumer, raw_producer
-from streamer.settings import Settings
+from streamer.settings import KafkaSettings, Settings
 
 
 @pytest.mark.parametrize("client", [admin_client, raw_producer, raw_consumer])
@@ -31,3 +33,21 @@ def test_an_address_that_is_none_is_said() -> None:
     settings = Settings.load(kafka={"bootstrap": "localhost:kafka"})
     with pytest.raises(ClientError, match="'localhost:kafka' is no host:port"), admin_client(settings):
         pass
+
+
+@pytest.mark.parametrize("compression", get_args(KafkaSettings.model_fields["compression"].annotation))
+def test_what_is_published_compressed_can_be_read(created: Settings, compression: str) -> None:
+    kafka = created.kafka.model_copy(update={"compression": compression})
+    topic = kafka.topic("tweets")
+    with raw_producer(created.model_copy(update={"kafka": kafka})) as producer:
+        for number in range(100):
+            producer.send(topic, b"x" * 100, b"%d" % number)
+        producer.flush()
+    with raw_consumer(created) as consumer:
+        parts = [TopicPartition(topic, number) for number in range(kafka.partitions)]
+        consumer.assign(parts)
+        consumer.seek_to_beginning(*parts)
+        seen: set[bytes] = set()
+        while len(seen) < 100:
+            seen |= {record.key for batch in consumer.poll(1_000).values() for record in batch}
+    assert seen == {b"%d" % number for number in range(100)}
