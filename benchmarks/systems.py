@@ -38,6 +38,7 @@ class Peer(LocalServer):
             "KAFKA__BOOTSTRAP": kafka.bootstrap,
             "KAFKA__TOPIC_PREFIX": kafka.topic_prefix,
             "KAFKA__GROUP_PREFIX": kafka.group_prefix,
+            "KAFKA__COMPRESSION": kafka.compression,
             "REDIS__URL": self._settings.redis.url,
             **({"BUNDLE": bundle} if (bundle := self._settings.bundle) else {}),
             "DEVICE": self._settings.device,

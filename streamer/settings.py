@@ -129,6 +129,11 @@ class KafkaSettings(Group):
         """`bootstrap` as a list of `host:port`."""
         return [server.strip() for server in self.bootstrap.split(",") if server.strip()]
 
+    @property
+    def codec(self) -> str | None:
+        """`compression`, as Python's clients ask for it."""
+        return None if self.compression == "none" else self.compression
+
     def topic(self, name: str) -> str:
         """The topic's name on the broker."""
         return self.topic_prefix + name

@@ -29,7 +29,7 @@ def main() -> None:
         consumer_auto_offset_reset="earliest",
         producer_linger=0.02,
         producer_max_batch_size=256 * 2**10,
-        producer_compression_type=kafka.compression,
+        producer_compression_type=kafka.codec,
         datadir="/tmp",
     )
     raw = {"key_serializer": "raw", "value_serializer": "raw"}

@@ -20,7 +20,7 @@ def main() -> None:
         enable_idempotence=True,
         linger_ms=50,  # `flush` does not wait for it
         batch_size=256 * 2**10,
-        compression_type=kafka.compression,
+        compression_type=kafka.codec,
         metrics_enabled=False,
     )
     consumer = KafkaConsumer(

@@ -139,7 +139,7 @@ def raw_producer(settings: Settings, **config: Any) -> Iterator[KafkaProducer]:
                 "batch_size": 128 * 2**10,
                 "max_request_size": 8 * 2**20,
                 "max_block_ms": REQUEST_TIMEOUT_MS,
-                "compression_type": None if (name := settings.kafka.compression) == "none" else name,
+                "compression_type": settings.kafka.codec,
                 "allow_auto_create_topics": False,
                 "metrics_enabled": False,
                 **config,
