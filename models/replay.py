@@ -26,7 +26,7 @@ from models.state.decay import ACTION_INDEX
 from models.state.keys import id_key, short_key
 from models.state.memory import memory_stores
 from models.state.stores import AUTHOR_FIELDS, Pair
-from models.state.transitions import apply_engagements, apply_follows, apply_profiles, one_shard, put_tweets
+from models.state.transitions import apply_engagements, apply_follows, apply_profiles, one_shard
 from models.state.tweet import MAX_MENTIONS, TweetRecord
 from models.state.user import UserState
 from models.state.vector import habits_of
@@ -201,7 +201,7 @@ class _Replay:
             _NO_VECTOR,
             retweet=tweet.kind == "retweet",
         )
-        if not put_tweets(self._stores, {key: record})[0]:
+        if not self._stores.intake.put({key: record})[0]:
             return
         original = self._rows.get(id_key(tweet.original_id)) if tweet.original_id else None
         if tweet.kind == "retweet" and original is not None:

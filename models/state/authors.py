@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.state.decay import DAY
+from models.state.tweet import TweetRecord
 
 #: The day of the first tweet, 2006-03-21.
 LANDMARK: Final = 1_142_899_200
@@ -22,6 +23,11 @@ HALF_LIFE: Final = 60 * DAY
 def increment(at: int) -> float:
     """What one event at second `at` adds to a sum."""
     return float(2.0 ** ((at - LANDMARK) / HALF_LIFE))
+
+
+def published(tweet: TweetRecord) -> tuple[str, str, float]:
+    """What a tweet adds: author, field and amount."""
+    return tweet.author_id, "tweets", increment(tweet.created_at // 1000)
 
 
 def decayed_counts(sums: NDArray[np.float64], now: NDArray[np.int64] | int) -> NDArray[np.float32]:

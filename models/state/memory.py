@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.state.affinity import AFFINITY
+from models.state.authors import published
 from models.state.stores import (
     AUTHOR_FIELDS,
     AuthorStore,
@@ -189,6 +191,12 @@ class MemoryIntake:
             if record is None:
                 self._claims.add(key)
         return Looked(records, ours, self._authors.get_many(authors), self._users.get_many(users))
+
+    def put(self, records: Mapping[int, TweetRecord]) -> list[bool]:
+        """See `Intake.put`."""
+        fresh = self._tweets.put_new(records)
+        self._authors.add(map(published, compress(records.values(), fresh)))
+        return fresh
 
 
 def memory_stores() -> Stores:

@@ -136,8 +136,8 @@ class Looked(NamedTuple):
 
 
 class Intake(Protocol):
-    """All that new tweets need of the stores, in one round trip: on a busy machine each one costs a
-    millisecond, however little it asks for.
+    """All that new tweets need of the stores, in one round trip before they are embedded and one after: on a
+    busy machine each costs a millisecond, however little it asks for.
     """
 
     def look(
@@ -148,6 +148,9 @@ class Intake(Protocol):
         A tweet that has no record is claimed: said to be computed by us, unless somebody said so within the
         last `seconds` (atomic for each tweet).
         """
+
+    def put(self, records: Mapping[int, TweetRecord]) -> list[bool]:
+        """Store those that are not there yet (as `TweetStore.put_new`) and count them to their authors."""
 
 
 @dataclass(slots=True, frozen=True)

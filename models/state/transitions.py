@@ -6,7 +6,7 @@ applies the events in order, and writes each changed record once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -132,17 +132,6 @@ def apply_tastes(
     for (e, _), vector in zip(news, vectors, strict=True):
         taste.remember(rows[e.user_id], vector, e.action, e.at // 1000)
     stores.tastes.put_many({user_id: row.tobytes() for user_id, row in rows.items()})
-
-
-def put_tweets(stores: Stores, records: Mapping[int, TweetRecord]) -> list[bool]:
-    """Store tweets not seen before and count them to their authors; True where one was new."""
-    fresh = stores.tweets.put_new(records)
-    stores.authors.add(
-        (record.author_id, "tweets", increment(record.created_at // 1000))
-        for record, new in zip(records.values(), fresh, strict=True)
-        if new
-    )
-    return fresh
 
 
 def _load(stores: Stores, user_ids: Iterable[str]) -> dict[str, UserState]:

@@ -18,7 +18,6 @@ from models.events import Profile, ScoreRequest, Tweet
 from models.state.authors import increment
 from models.state.keys import id_key
 from models.state.stores import AUTHOR_FIELDS
-from models.state.transitions import put_tweets
 from models.state.tweet import MAX_MENTIONS, TweetRecord
 from streamer import metrics
 from streamer.dead_letters import DeadLetters
@@ -179,7 +178,7 @@ class EmbedStage(BackedStage):
             for key, tweet in tweets.items()
             if key in finite
         }
-        fresh = put_tweets(self.backend.stores, records)
+        fresh = self.backend.stores.intake.put(records)
         self._at_hand.put(
             {key: record for (key, record), new in zip(records.items(), fresh, strict=True) if new}
         )

@@ -14,13 +14,14 @@ __all__ = ["ChangeFeed", "Changes", "Notices", "RedisConnection", "redis_stores"
 
 def redis_stores(connection: RedisConnection, fingerprint: str) -> Stores:
     """Every store on one connection; vectors and tastes are those of the model with this fingerprint."""
+    tweets = RedisTweets(connection, fingerprint)
     return Stores(
-        RedisTweets(connection, fingerprint),
+        tweets,
         RedisUsers(connection),
         RedisUserVectors(connection, fingerprint),
         RedisTastes(connection, fingerprint),
         RedisAudiences(connection),
         RedisAffinities(connection),
         RedisAuthors(connection),
-        RedisIntake(connection, fingerprint),
+        RedisIntake(connection, tweets),
     )

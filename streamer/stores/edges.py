@@ -152,14 +152,17 @@ class RedisAuthors:
         sums: dict[tuple[str, str], float] = {}
         for author, field, amount in increments:
             sums[author, field] = sums.get((author, field), 0.0) + amount
-        self._redis.run(
-            [("HINCRBYFLOAT", f"author:{author}", field, amount) for (author, field), amount in sums.items()]
-        )
+        self._redis.run([counting(author, field, amount) for (author, field), amount in sums.items()])
 
 
 def sums_of(author_id: str) -> Command:
     """Asks for an author's sums."""
     return "HMGET", f"author:{author_id}", *AUTHOR_FIELDS
+
+
+def counting(author_id: str, field: str, amount: float) -> Command:
+    """Adds to one of an author's sums."""
+    return "HINCRBYFLOAT", f"author:{author_id}", field, amount
 
 
 def author_sums(replies: Iterable[list[bytes | None]]) -> NDArray[np.float64]:

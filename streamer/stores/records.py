@@ -39,15 +39,19 @@ class RedisTweets:
     """See `TweetStore`."""
 
     def __init__(self, connection: RedisConnection, fingerprint: str) -> None:
+        self.fingerprint = fingerprint
         self._redis = connection
-        self._fingerprint = fingerprint
         settings = connection.settings
         self._lifetime: Command = ("EX", settings.tweet_ttl_s) if settings.tweet_ttl_s else ()
         # Tweets that never expire need no keeping.
         self._kept_s = settings.engaged_tweet_ttl_s if settings.tweet_ttl_s else None
 
     def _key(self, key: int) -> str:
-        return tweet_keys(self._fingerprint, key)[0]
+        return tweet_keys(self.fingerprint, key)[0]
+
+    def setting(self, key: int, record: TweetRecord) -> Command:
+        """Stores the record, unless there is one."""
+        return "SET", self._key(key), record.to_bytes(), "NX", *self._lifetime
 
     def get_many(self, keys: Sequence[int]) -> list[TweetRecord | None]:
         """See `TweetStore.get_many`."""
@@ -56,11 +60,8 @@ class RedisTweets:
 
     def put_new(self, records: Mapping[int, TweetRecord]) -> list[bool]:
         """See `TweetStore.put_new`."""
-        commands: list[Command] = [
-            ("SET", self._key(key), record.to_bytes(), "NX", *self._lifetime)
-            for key, record in records.items()
-        ]
-        return [bool(reply) for reply in self._redis.run(commands)]
+        replies = self._redis.run([self.setting(key, record) for key, record in records.items()])
+        return [bool(reply) for reply in replies]
 
     def keep(self, keys: Sequence[int]) -> None:
         """See `TweetStore.keep`."""

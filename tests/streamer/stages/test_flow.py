@@ -23,7 +23,6 @@ from models.state.transitions import (
     apply_profiles,
     apply_tastes,
     one_shard,
-    put_tweets,
 )
 from models.state.tweet import TweetRecord
 from models.state.user import UserState
@@ -115,7 +114,7 @@ def expected(world: World, model: ServingModel) -> dict[tuple[str, str], Row]:
         record = TweetRecord(
             tweet.author_id, tweet.created_at, tuple(tweet.mentions), vector, model.terms([tweet])[0]
         )
-        put_tweets(stores, {id_key(tweet.tweet_id): record})
+        stores.intake.put({id_key(tweet.tweet_id): record})
         return record
 
     published = {tweet.tweet_id: publish(tweet) for tweet in world.tweets[:12]}

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from models.events import Action, Engagement, Follow, Profile, User
 from models.state import affinity, taste
+from models.state.authors import decayed_counts
 from models.state.keys import id_key
 from models.state.stores import AUTHOR_FIELDS, FOLLOWED_BACK, FOLLOWS, Pair, Stores
 from models.state.transitions import (
@@ -15,7 +16,6 @@ from models.state.transitions import (
     apply_follows,
     apply_profiles,
     apply_tastes,
-    put_tweets,
 )
 from models.state.tweet import TweetRecord
 from models.state.user import UserState
@@ -72,6 +72,21 @@ class TestIntake:
         stores.tweets.put_new({key: record("a")})
         found = stores.intake.look([key], 60)
         assert (found.records[0] is not None, found.ours) == (True, [False])
+
+    def test_what_is_stored_counts_once(self, stores: Stores) -> None:
+        at = record().created_at
+        stores.tweets.put_new({3: record("c")})  # by somebody else
+        assert stores.intake.put({1: record("a"), 2: record("ü"), 3: record("c"), 4: record("a")}) == [
+            True,
+            True,
+            False,
+            True,
+        ]
+        assert stores.intake.put({1: record("b"), 2: record("ü")}) == [False, False]
+        assert stores.intake.put({}) == []
+        assert [r and r.author_id for r in stores.tweets.get_many([1, 2, 3, 4])] == ["a", "ü", "c", "a"]
+        tweets = decayed_counts(stores.authors.get_many(["a", "ü", "c", "b"]), at // 1000)[:, 0]
+        assert tweets.tolist() == pytest.approx([2, 1, 0, 0], abs=1e-6)
 
     def test_authors_and_users_come_along(self, stores: Stores) -> None:
         state = UserState()
@@ -233,7 +248,7 @@ class TestTransitions:
         ]
 
     def test_engagement_delivered_again(self, stores: Stores) -> None:
-        put_tweets(stores, {11: record("a")})
+        stores.intake.put({11: record("a")})
         batch = [
             Engagement(user_id="u", tweet_id="11", action="retweet", at=self.at),
             Engagement(user_id="u", tweet_id="11", action="like", at=self.at + 1000),
@@ -249,7 +264,7 @@ class TestTransitions:
         assert not old
 
     def test_tastes_add_up_over_batches(self, stores: Stores) -> None:
-        put_tweets(stores, {11: record("a"), 12: record("b")})
+        stores.intake.put({11: record("a"), 12: record("b")})
 
         def tastes_of(terms: NDArray[np.uint16]) -> NDArray[np.float32]:
             return np.full((len(terms), 2), 0.5, np.float32)

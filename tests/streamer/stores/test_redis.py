@@ -16,13 +16,15 @@ import pytest
 import redis
 
 from models.state import affinity
-from models.state.stores import FOLLOWS, Pair
+from models.state.authors import published
+from models.state.stores import AUTHOR_FIELDS, FOLLOWS, Pair
 from models.state.tweet import TweetRecord
 from models.state.user import UserState
 from streamer.local.redis import LocalRedis
 from streamer.settings import RedisSettings
 from streamer.stage import StageUnavailable
 from streamer.stores import RedisConnection, redis_stores
+from streamer.stores import connection as store_connection
 from streamer.stores.edges import AFFINITY_CHANNEL, AUDIENCE_CHANNEL
 from tests.streamer.stores.relay import Relay
 
@@ -124,6 +126,26 @@ def test_a_claim_lapses(connection: RedisConnection) -> None:
     deadline = time.monotonic() + 10
     while stores.intake.look([1], 0.001).ours != [True]:
         assert time.monotonic() < deadline
+
+
+def test_what_is_sent_again_is_counted_once(
+    connection: RedisConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis did it, and went away before it answered."""
+    straight, calls = store_connection._straight, iter(range(10))
+
+    def lose_the_first_reply(*args: Any) -> list[Any]:
+        replies = straight(*args)
+        if next(calls) == 0:
+            raise redis.ConnectionError
+        return replies
+
+    monkeypatch.setattr(store_connection, "_straight", lose_the_first_reply)
+    stores = redis_stores(connection, FINGERPRINT)
+    stores.intake.put({1: _tweet(), 2: _tweet()})
+    assert connection.outages == 1
+    once = 2 * published(_tweet())[2]
+    assert stores.authors.get_many(["a"])[0, AUTHOR_FIELDS.index("tweets")] == pytest.approx(once)
 
 
 class TestOutage:
