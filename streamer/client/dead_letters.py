@@ -96,7 +96,7 @@ class Filter:
 class Outcome:
     """What a replay did, by reason: sent again, and left because of too many attempts or no way back.
 
-    No way back has what is cut off, names no topic, or is refused by it (too large once uncompressed).
+    No way back has what is cut off, names no topic, or is refused by it (too large as we compress it).
     """
 
     replayed: Counter[str] = field(default_factory=Counter)
