@@ -29,8 +29,8 @@ def compiled(function: F) -> F:
 
 
 def _distrust(cache: Any) -> None:
-    """Compile anew where the files on disk cannot be read: a machine that lost power may leave empty ones, and
-    numba would raise at every start what pickle says of them.
+    """Compile anew where the files on disk cannot be read: after a loss of power they may be empty, and numba
+    would raise at every start what pickle says of them.
     """
     load = cache.load_overload
 
