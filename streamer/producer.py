@@ -103,7 +103,6 @@ class Producer:
             **self._kafka.aiokafka_config(),
             enable_idempotence=True,
             acks="all",
-            max_batch_size=self._kafka.max_send_batch_bytes,
             # Also how long a batch may wait for a broker that is away.
             request_timeout_ms=int(self._kafka.outage_s * 1000),
         )
