@@ -7,10 +7,10 @@ import warnings
 from typing import get_args
 
 import pytest
-from kafka import TopicPartition
 
 from streamer.client import connection
 from streamer.client.connection import ClientError, admin_client, raw_consumer, raw_producer
+from streamer.client.reading import bounds, read
 from streamer.settings import KafkaSettings, Settings
 
 
@@ -44,10 +44,7 @@ def test_what_is_published_compressed_can_be_read(created: Settings, compression
             producer.send(topic, b"x" * 100, b"%d" % number)
         producer.flush()
     with raw_consumer(created) as consumer:
-        parts = [TopicPartition(topic, number) for number in range(kafka.partitions)]
-        consumer.assign(parts)
-        consumer.seek_to_beginning(*parts)
-        seen: set[bytes] = set()
-        while len(seen) < 100:
-            seen |= {record.key for batch in consumer.poll(1_000).values() for record in batch}
-    assert seen == {b"%d" % number for number in range(100)}
+        found = {
+            record.key: record.value for record in read(consumer, bounds(consumer, topic, kafka.partitions))
+        }
+    assert found == {b"%d" % number: b"x" * 100 for number in range(100)}
