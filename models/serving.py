@@ -17,10 +17,11 @@ from models.bundle import Bundle
 from models.compiled_tower import make_tower
 from models.devices import pick_device
 from models.events import Profile, Tweet
-from models.features import tweet_features
+from models.features import pair_features, tweet_features
 from models.histories import depth, histories, reader_terms, snapshots
 from models.rounding import INTEREST, VECTOR, pack
 from models.scorer import UserRows, make_scorer
+from models.state.affinity import AFFINITY
 from models.state.keys import short_key
 from models.state.taste import decode as decode_tastes
 from models.state.tweet import TweetRecord
@@ -80,8 +81,10 @@ class ServingModel:
             rows.set(
                 slots, self.user_vectors({str(i): UserState() for i in range(n)}, {}), np.zeros(n, np.uint32)
             )
-            width = len(self.bundle.config.pair_features)
-            features = np.zeros((n, width), np.float32)
+            no = np.zeros(n, np.bool_)
+            features = pair_features(
+                0, np.zeros(n, np.uint8), np.zeros(n, AFFINITY), rows.habits, no, no, np.zeros(n, np.float32)
+            )
             self.score(vectors, self.terms([tweet] * n), np.zeros(n, np.intp), rows, slots, features)
 
     def check(self, tweet: Tweet) -> str | None:

@@ -6,44 +6,14 @@ In float32, to 1e-5 what torch computes; NaN and infinity go through. Knows noth
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from models.compiled import compiled
+from models.elementary import NO_FLOAT, exp_of, gelu_of, ordered, unordered
 
 Floats = NDArray[np.float32]
-
-#: erf by Abramowitz and Stegun's formula 7.1.28: at most 3e-7 from it. What has no exp in it goes into wide
-#: registers: 0.33 ns a number, where 7.1.26 takes 3.6.
-_B1: Final = np.float32(0.0705230784)
-_B2: Final = np.float32(0.0422820123)
-_B3: Final = np.float32(0.0092705272)
-_B4: Final = np.float32(0.0001520143)
-_B5: Final = np.float32(0.0002765672)
-_B6: Final = np.float32(0.0000430638)
-#: 2^r for |r| <= 1/2 by its Taylor series: at most 1.5e-7 from it, in parts of it.
-_E1: Final = np.float32(0.6931471806)
-_E2: Final = np.float32(0.2402265070)
-_E3: Final = np.float32(0.0555041087)
-_E4: Final = np.float32(0.0096181291)
-_E5: Final = np.float32(0.0013333558)
-_E6: Final = np.float32(0.0001540353)
-_LOG2_E: Final = np.float32(1.4426950409)
-#: e to the power of less would not be a normal number.
-_LEAST: Final = np.float32(-87)
-_BIAS: Final = np.int32(127)
-_MANTISSA: Final = np.int32(23)
-_ROOT_HALF: Final = np.float32(0.7071067811865476)
-_HALF: Final = np.float32(0.5)
-_ONE: Final = np.float32(1)
-_TWO: Final = np.float32(2)
-_SIGN: Final = np.int32(31)
-_REST: Final = np.int32(0x7FFFFFFF)
-#: `ordered` gives no less.
-NO_FLOAT: Final = np.int32(-0x80000000)
 
 
 def floats(values: Tensor) -> Floats:
@@ -113,7 +83,7 @@ def layer_norm(x: Floats, gain: Floats, bias: Floats, eps: float) -> None:
         mean = total / np.float32(d)
         for j in range(d):
             squares += (x[i, j] - mean) * (x[i, j] - mean)
-        scale = _ONE / np.sqrt(squares / np.float32(d) + np.float32(eps))
+        scale = np.float32(1) / np.sqrt(squares / np.float32(d) + np.float32(eps))
         for j in range(d):
             x[i, j] = (x[i, j] - mean) * scale * gain[j] + bias[j]
 
@@ -128,19 +98,6 @@ def gelu(x: Floats) -> None:
 
 
 @compiled
-def gelu_of(v: np.float32) -> np.float32:
-    """GELU (Hendrycks and Gimpel 2016), the exact one."""
-    z = np.abs(v) * _ROOT_HALF
-    p = _ONE + z * (_B1 + z * (_B2 + z * (_B3 + z * (_B4 + z * (_B5 + z * _B6)))))
-    p *= p
-    p *= p
-    p *= p
-    p *= p
-    chance: np.float32 = _HALF * (_ONE / p if v < 0 else _TWO - _ONE / p)
-    return v * chance
-
-
-@compiled
 def softmax_row(x: Floats, i: int, n: int) -> None:
     """The first n of row i of numbers [m, n..] as chances, in place."""
     order, total = NO_FLOAT, np.float32(0)
@@ -150,32 +107,6 @@ def softmax_row(x: Floats, i: int, n: int) -> None:
     for j in range(n):
         x[i, j] = exp_of(x[i, j] - largest)
         total += x[i, j]
-    scale = _ONE / total
+    scale = np.float32(1) / total
     for j in range(n):
         x[i, j] *= scale
-
-
-@compiled
-def exp_of(x: np.float32) -> np.float32:
-    """e^x of x <= 0, at most 4e-6 of it from it. Libm's goes number by number: ten times as long."""
-    exponent = (_LEAST if x < _LEAST else x) * _LOG2_E
-    whole = np.floor(exponent + _HALF)
-    r = exponent - whole
-    part = _ONE + r * (_E1 + r * (_E2 + r * (_E3 + r * (_E4 + r * (_E5 + r * _E6)))))
-    out: np.float32 = part * np.int32((np.int32(whole) + _BIAS) << _MANTISSA).view(np.float32)
-    return out
-
-
-@compiled
-def ordered(x: np.float32) -> np.int32:
-    """A number that is larger where x is, NaN beyond the infinities: what is largest of floats is found one
-    by one, as NaN has no place among them, of integers in wide registers (six times as fast).
-    """
-    bits = np.float32(x).view(np.int32)
-    return np.int32(bits ^ ((bits >> _SIGN) & _REST))
-
-
-@compiled
-def unordered(order: np.int32) -> np.float32:
-    """What it was made of."""
-    return np.int32(order ^ ((order >> _SIGN) & _REST)).view(np.float32)

@@ -37,14 +37,3 @@ def bump(
         counts[index] += weight
     else:
         counts[index] += weight * 2.0 ** (-(newest - at) / half_life)
-
-
-def decayed(
-    counts: NDArray[np.float32], newest: NDArray[np.uint32], now: NDArray[np.int64] | int, half_life: float
-) -> NDArray[np.float32]:
-    """`counts` [n, k], standing at seconds `newest` [n], as they are at second `now`. A `now` before `newest`
-    (a late request) leaves them as they stand: a score never sees more than the store holds.
-    """
-    age = np.maximum(np.asarray(now, np.int64) - newest.astype(np.int64), 0)
-    factor: NDArray[np.float32] = np.exp2(-age / half_life).astype(np.float32)
-    return counts * factor[:, None]

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from models.compiled import compiled
-from models.small_layers import NO_FLOAT, Floats, floats, gelu_of, ordered, softmax_row, unordered
+from models.elementary import NO_FLOAT, gelu_of, ordered, unordered
+from models.small_layers import Floats, floats, softmax_row
 
 _STEPS: Final = np.float32(127)
 _SMALLEST: Final = np.float32(1e-12)
