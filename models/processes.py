@@ -6,7 +6,6 @@ what, is accelerate's. Knows nothing of networks, data sets or checkpoints.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -17,17 +16,13 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, gather_object
 from torch import Tensor, nn
 
+from models.cores import cores
 from models.devices import pick_device
 
 T = TypeVar("T")
 
 #: How long the others wait for the first process: it may replay a log for hours. (10 minutes with NCCL.)
 _PATIENCE: Final = timedelta(days=7)
-
-
-def cores() -> int:
-    """Cores that this process may run on: `taskset`, or a container's cpuset, may leave it some of them."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Processes:

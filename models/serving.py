@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
+from models.calibration import Curves
 from models.compiled_tower import make_tower
 from models.devices import pick_device
 from models.events import Profile, Tweet
@@ -58,6 +59,7 @@ class ServingModel:
         self.taste_width = len(self.tastes.center) if bundle.config.model.remembers else 0
         self._tower = make_tower(bundle.network.tweet, self.device)
         self._scorer = make_scorer(bundle.network, self.device)
+        self._curves = Curves([bundle.calibration[head] for head in self.heads])
         self.cold: NDArray[np.void] = self.user_vectors({"": UserState()}, {})
 
     @classmethod
@@ -205,8 +207,7 @@ class ServingModel:
 
     def calibrate(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits [n, heads] as probabilities."""
-        curves = [self.bundle.calibration[head] for head in self.heads]
-        return np.stack([curve.probabilities(logits[:, i]) for i, curve in enumerate(curves)], axis=1)
+        return self._curves.probabilities(logits)
 
 
 assert HISTORY <= 255  # `filled` and `count` are one byte

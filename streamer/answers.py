@@ -28,29 +28,33 @@ class Answers:
 
     def of(
         self,
-        shard: int,
+        shards: NDArray[np.int64],
         readers: Readers,
         tweet_index: NDArray[np.intp],
         slots: NDArray[np.intp],
         probabilities: NDArray[np.float32],
     ) -> Iterator[Group | Block]:
-        """Pairs i of tweet `tweet_index[i]`, ascending, and reader `slots[i]`, all in one shard.
+        """Pairs i of tweet `tweet_index[i]` and reader `slots[i]`, who is in `shards[i]`: columns [n].
 
-        `probabilities` are [n, heads] in the model's order.
+        Ordered by shard, then by tweet; `probabilities` are [n, heads] in the model's order.
         """
         if self._settings.predictions.format == "pair":
             limit = self._settings.kafka.max_send_batch_bytes
+            keys, parts = readers.keys, readers.parts
             bodies = self._encoder.pairs(
-                self._prefixes, tweet_index, probabilities, readers.keys, readers.parts, slots, limit
+                self._prefixes, tweet_index, probabilities, keys, parts, slots, shards, limit
             )
-            for body, count in bodies:
+            for shard, body, count in bodies:
                 yield Block("predictions", shard, body, count, self._at)
-        else:
-            ids, cold = readers.user_ids[slots], readers.cold[slots]
-            columns = self._encoder.columns(self._tweets, tweet_index, probabilities, ids, cold, self._at)
-            if found := list(columns):
-                keys, values = zip(*found, strict=True)
-                yield Group("predictions", keys, values, shard, self._at)
+            return
+        for shard in np.unique(shards).tolist():
+            here = slice(*np.searchsorted(shards, [shard, shard + 1]))
+            ids, cold = readers.user_ids[slots[here]], readers.cold[slots[here]]
+            columns = self._encoder.columns(
+                self._tweets, tweet_index[here], probabilities[here], ids, cold, self._at
+            )
+            keys_, values = zip(*columns, strict=True)
+            yield Group("predictions", keys_, values, shard, self._at)
 
     @cached_property
     def _prefixes(self) -> Texts:

@@ -54,37 +54,41 @@ def write(
     tweet: NDArray[np.intp],
     user: NDArray[np.intp],
     probabilities: NDArray[np.float32],
+    partitions: NDArray[np.int64],
     batch_bytes: int,
-) -> list[tuple[memoryview, int]]:
+) -> list[tuple[int, memoryview, int]]:
     """Records for pairs i of `tweet[i]` and `user[i]` [n] with `probabilities` [n, h], as bodies of batches.
 
     A record's key is `keys[user]`; its value is `tweets[tweet]`, `users[user]`, then each label and its
-    number, then the last label (h + 1 labels, the first of them may be empty). Each body has room for a
-    header in front, its number of records beside it, and at most `batch_bytes` unless it holds one record.
+    number, then the last label (h + 1 labels, the first of them may be empty). `partitions` [n] ascend. Each
+    body is of one partition, which is named with it, and has room for a header in front, its number of
+    records beside it, and at most `batch_bytes` unless it holds one record.
     """
     if not len(tweet):
         return []
     values = int(labels.lengths.sum()) + probabilities.shape[1] * _NUMBER + _BESIDE
     each = tweets.lengths[tweet] + keys.lengths[user] + users.lengths[user] + values
-    # Every batch but the last is at least half full, unless a single record fills it.
-    batches = int(min(len(tweet), each.sum() // max(batch_bytes - HEADER_ROOM - int(each.max()), 1) + 2))
-    out = np.empty(int(each.sum()) + batches * HEADER_ROOM, np.uint8)
+    # Every batch of a partition but its last is at least half full, unless a single record fills it.
+    total, room = int(each.sum()), max(batch_bytes - HEADER_ROOM - int(each.max()), 1)
+    batches = min(len(tweet), total // room + 2 + int(partitions[-1] - partitions[0]))
+    out = np.empty(total + batches * HEADER_ROOM, np.uint8)
     ends, counts = np.empty(batches, np.int64), np.empty(batches, np.int64)
     made = _write(
         out, ends, counts, HEADER_ROOM, batch_bytes, *tweets, *keys, *users, *labels,
-        tweet.astype(np.int64), user.astype(np.int64), np.ascontiguousarray(probabilities), _POWERS,
+        tweet.astype(np.int64), user.astype(np.int64), np.ascontiguousarray(probabilities), partitions,
+        _POWERS,
     )  # fmt: skip
-    view, start, bodies = out.data, 0, []
+    view, start, first, bodies = out.data, 0, 0, []
     for end, count in zip(ends[:made].tolist(), counts[:made].tolist(), strict=True):
-        bodies.append((view[start:end], count))
-        start = end
+        bodies.append((int(partitions[first]), view[start:end], count))
+        start, first = end, first + count
     return bodies
 
 
 def warm_up() -> None:
     """Compile, or load what was compiled before, so that no batch has to wait for it."""
     one, zero = texts([b"", b""]), np.zeros(1, np.intp)
-    write(one, one, one, one, zero, zero, np.zeros((1, 1), np.float32), 1)
+    write(one, one, one, one, zero, zero, np.zeros((1, 1), np.float32), np.zeros(1, np.int64), 1)
 
 
 @compiled
@@ -109,6 +113,7 @@ def _write(
     tweets: NDArray[np.int64],
     users: NDArray[np.int64],
     probabilities: NDArray[np.float32],
+    partitions: NDArray[np.int64],
     powers: NDArray[np.float64],
 ) -> int:
     n, heads = probabilities.shape
@@ -126,7 +131,8 @@ def _write(
             value += digits[head]
         key = key_lengths[user]
         beside = 2 + _varint_size(i - first) + _varint_size(key) + key + _varint_size(value) + value + 1
-        if i > first and at - start + _varint_size(beside) + beside > batch_bytes:
+        full = at - start + _varint_size(beside) + beside > batch_bytes
+        if i > first and (full or partitions[i] != partitions[first]):
             ends[batches], counts[batches] = at, i - first
             batches += 1
             start, first = at, i

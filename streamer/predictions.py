@@ -91,17 +91,16 @@ class PredictionEncoder:
         return np.sort(order[rank < k])
 
     def prefixes(self, tweets: Sequence[ScoredTweet], scored_at: int) -> Texts:
-        """What all pair records of each tweet share."""
-        return texts(
-            [
-                (
-                    f'{{"tweet_id":{_text(t.tweet_id)},"author_id":{_text(t.author_id)},'
-                    f'"model":"{self._fingerprint}","created_at":{t.created_at},"scored_at":{scored_at},'
-                    f'"id":"{_inside(t.tweet_id)}:'
-                ).encode()
-                for t in tweets
-            ]
-        )
+        """What all pair records of each tweet share. A tweet may be there several times."""
+        made = {tweet: self._prefix(tweet, scored_at) for tweet in dict.fromkeys(tweets)}
+        return texts([made[tweet] for tweet in tweets])
+
+    def _prefix(self, tweet: ScoredTweet, scored_at: int) -> bytes:
+        return (
+            f'{{"tweet_id":{_text(tweet.tweet_id)},"author_id":{_text(tweet.author_id)},'
+            f'"model":"{self._fingerprint}","created_at":{tweet.created_at},"scored_at":{scored_at},'
+            f'"id":"{_inside(tweet.tweet_id)}:'
+        ).encode()
 
     def pairs(
         self,
@@ -111,15 +110,16 @@ class PredictionEncoder:
         keys: Texts,
         user_parts: Texts,
         slots: NDArray[np.intp],
+        partitions: NDArray[np.int64],
         batch_bytes: int,
-    ) -> list[tuple[memoryview, int]]:
+    ) -> list[tuple[int, memoryview, int]]:
         """A record (`Prediction`) for each pair i of tweet `tweet_index[i]` and user `slots[i]`.
 
         `prefixes` are those of the tweets, `keys` user ids and `user_parts` what `user_part` made of them;
         `probabilities` are [n, heads] in the model's order. As bodies of batches: see `pair_writer.write`.
         """
-        ordered = probabilities[:, self._order]
-        return write(prefixes, keys, user_parts, self._labels, tweet_index, slots, ordered, batch_bytes)
+        ordered, users, labels = probabilities[:, self._order], user_parts, self._labels
+        return write(prefixes, keys, users, labels, tweet_index, slots, ordered, partitions, batch_bytes)
 
     def columns(
         self,

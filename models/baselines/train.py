@@ -19,13 +19,13 @@ from models.baselines.learners import Kind, Learner, Logistic, Trees
 from models.baselines.texts import TextSpace
 from models.calibrate import fit_curve
 from models.calibration import Curve
+from models.cores import cores
 from models.dataset import UNKNOWN, Dataset, sampling_weights
 from models.events import HEADS
 from models.log import EventLog, open_exposures
 from models.losses import losses_of, nothing_to_learn
 from models.manifest import BASELINE, expect_room
 from models.metrics import Scores, scores
-from models.processes import cores
 from models.progress import Phase, Progress, silent
 from models.recipe import TrainingConfig
 from models.replay import replay

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.cores import cores
 from models.features import PAIR_FEATURES
 from models.network import Network
 from models.piecewise import BINS, PiecewiseLinear
@@ -94,8 +95,9 @@ class CpuScorer:
         t = len(network.tastes.center)
         self._sizes = Sizes(d, h, last, k, w, t, given, len(low), ranker.heads.out_features)
         self._kernel: Kernel = kernel(self._sizes)
-        self._threads = torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(self._threads, "score")
+        # Not as many as torch's: these don't spin while they wait, and what else runs here loses nothing.
+        self._threads = cores()
+        self._pool = ThreadPoolExecutor(self._threads, "pairs")
 
     def rows(self, capacity: int) -> CpuRows:
         """Room for `capacity` users."""
@@ -120,7 +122,7 @@ class CpuScorer:
         features = np.ascontiguousarray(features, np.float32)
         users = rows.users
         shares = max(min(self._threads, len(slots) // _SHARE), 1)
-        bounds = np.linspace(0, len(slots), shares + 1).astype(int).tolist()
+        bounds = [len(slots) * i // shares for i in range(shares + 1)]
 
         def run(start: int, stop: int) -> None:
             part = slice(start, stop)

@@ -232,7 +232,7 @@ class EmbedStage(BackedStage):
                 tweet_ids = followed[start : start + _REQUEST_TWEETS]
                 for shard in range(self.shards):
                     values[shard] += encode_request(ScoreRequest(tweet_ids=tweet_ids, shard=shard))
-            for tweet in (published.tweet for published in together):
+            for tweet in (published.tweet for published in together if published.tweet.audience):
                 for shard, users in split(tweet.audience or (), self.shards).items():
                     values[shard] += for_users(
                         ScoreRequest(tweet_ids=[tweet.tweet_id], shard=shard), tweet.tweet_id, users

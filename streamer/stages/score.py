@@ -17,6 +17,7 @@ from typing import Final, Literal
 
 import numpy as np
 from msgspec.structs import replace as changed
+from numpy.typing import NDArray
 
 from models.events import ScoreRequest
 from models.state.keys import id_key
@@ -37,7 +38,7 @@ from streamer.stages.backend import Backend
 from streamer.stages.base import BackedStage
 from streamer.stages.parts import PART, Asked, Part, Waiting
 from streamer.tweets_at_hand import TweetsAtHand
-from streamer.user_matrix import MOST_USERS, UserMatrix
+from streamer.user_matrix import MOST_USERS, Slots, UserMatrix
 
 #: Tweets looked up together: one round trip, and another for their audiences.
 _WINDOW: Final = 256
@@ -345,26 +346,33 @@ class ScoreStage(BackedStage):
                 error = f"the model gave no finite probability for tweet {units[place].tweet_id}"
                 asked = part.asked[chunk[place]]
                 part.letters.add(asked.batch, asked.record, Reason.NOT_FINITE, error)
-        shards, readers = matrix.shards[pairs.slots], matrix.readers
-        # A piece of a large audience is the last unit of its part.
-        best, last = part.asked[chunk[-1]].best, len(units) - 1
+            probabilities[~finite] = np.nan  # no filter lets it pass
+        shards = matrix.shards[pairs.slots]
+        here = self._encoder.selected(pairs.unit * self.shards + shards, probabilities)
+        here = here[np.argsort(shards[here], kind="stable")]
+        if (best := part.asked[chunk[-1]].best) is not None:
+            # A piece of a large audience is the last unit of its part.
+            later = pairs.unit[here] == len(units) - 1
+            self._keep(best, shards[here[later]], pairs.slots[here[later]], probabilities[here[later]])
+            here = here[~later]
         answers = self._answers(list(map(_scored_tweet, units)))
+        yield from answers.of(
+            shards[here], matrix.readers, pairs.unit[here], pairs.slots[here], probabilities[here]
+        )
+
+    def _keep(self, best: Best, shards: Slots, slots: Slots, chances: NDArray[np.float32]) -> None:
+        """Readers of a piece of a tweet, of whom `best` keeps the likeliest."""
         for shard in np.unique(shards).tolist():
-            here = np.flatnonzero((shards == shard) & finite)
-            here = here[self._encoder.selected(pairs.unit[here], probabilities[here])]
-            if best is not None:
-                later = pairs.unit[here] == last
-                slots, chances = pairs.slots[here[later]], probabilities[here[later]]
-                best.add(shard, matrix.user_ids[slots], matrix.cold[slots], chances)
-                here = here[~later]
-            yield from answers.of(shard, readers, pairs.unit[here], pairs.slots[here], probabilities[here])
+            here = shards == shard
+            users, cold = self._matrix.user_ids[slots[here]], self._matrix.cold[slots[here]]
+            best.add(shard, users, cold, chances[here])
 
     def _published(self, best: Best) -> Iterator[Group | Block]:
         """The predictions of a tweet whose last piece has been scored."""
         answers = self._answers([best.tweet])
         for shard, user_ids, cold, chances in best.shards():
-            readers, tweet = self._encoder.readers(user_ids, cold), np.zeros(len(user_ids), np.intp)
-            yield from answers.of(shard, readers, tweet, np.arange(len(user_ids)), chances)
+            readers, n = self._encoder.readers(user_ids, cold), len(user_ids)
+            yield from answers.of(np.full(n, shard), readers, np.zeros(n, np.intp), np.arange(n), chances)
 
     def _answers(self, tweets: Sequence[ScoredTweet]) -> Answers:
         return Answers(self._encoder, self.settings, tweets, int(time.time() * 1000))

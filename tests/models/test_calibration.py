@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.calibrate import at_level, fit_curve
-from models.calibration import Curve, sigmoid
+from models.calibration import Curve, Curves, sigmoid
 from models.metrics import ece
 from models.recipe import Calibration
 
@@ -68,3 +68,17 @@ def test_a_curve_is_moved_to_a_level(kind: Calibration, level: float) -> None:
     assert moved.probabilities(TRUE + 2).mean() == pytest.approx(level, rel=1e-4)
     shifts = moved.logits(TRUE) - curve.logits(TRUE)
     assert np.ptp(shifts) < 1e-9
+
+
+def test_curves_of_several_heads_are_those_of_each() -> None:
+    kinds: list[Calibration] = ["platt", "isotonic", "temperature", "none"]
+    curves = [fit_curve(kind, TRUE, LABELS) for kind in kinds]
+    curves += [Curve(x=[0.5], y=[-2.0]), Curve(scale=30.0)]
+    values = np.concatenate([TRUE[:5_000], curves[1].x, np.linspace(-99, 99, 100), [np.inf, -np.inf, np.nan]])
+    logits = np.repeat(values[:, None], len(curves), axis=1).astype(np.float32)
+    found = Curves(curves).probabilities(logits)
+    for i, curve in enumerate(curves):
+        expected = curve.probabilities(logits[:-1, i])
+        np.testing.assert_allclose(found[:-1, i], expected, rtol=1e-6, atol=1e-9)
+    assert np.isnan(found[-1]).all()
+    assert Curves(curves).probabilities(logits[:0]).shape == (0, len(curves))

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from models.processes import Processes, cores
+from models.cores import cores
+from models.processes import Processes
 from models.train import train
 from tests.models.test_resume import curve
 from tests.models.test_train import write_log

@@ -52,9 +52,10 @@ def pairs(
         texts([user.encode() for user, _ in users]),
         texts([made.user_part(*user) for user in users]),
         np.arange(len(users)),
+        np.zeros(len(users), np.int64),
         1_000,
     )
-    records = [record for body, count in bodies for record in read(Block("", 0, body, count, scored_at))]
+    records = [record for body in bodies for record in read(Block("", *body, scored_at))]
     assert [record.key.decode() for record in records] == [user for user, _ in users]
     return [record.value for record in records]
 

@@ -102,11 +102,13 @@ async def test_blocks_go_between_groups(settings: KafkaSettings, compression: st
     try:
         keys, end = texts([b"a", b"b"]), texts([b"", b"x" * 1_000])
         index, chances = np.arange(2), np.array([[0.25], [0.5]], np.float32)
-        ((body, count),) = write(keys, keys, keys, end, index, index, chances, 50_000)
+        ((partition, body, count),) = write(
+            keys, keys, keys, end, index, index, chances, np.ones(2, np.int64), 50_000
+        )
         packed = await send(
             producer,
             Group("out", [b"k"], [b"first"], partition=1),
-            Block("out", 1, body, count, 1234),
+            Block("out", partition, body, count, 1234),
             Group("out", [b"k"], [b"last"], partition=1),
         )
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,12 @@ def _places(strings: list[bytes]) -> st.SearchStrategy[int]:
     return st.integers(0, len(strings) - 1)
 
 
-def blocks(*args: Any) -> list[Block]:
-    """`write` as blocks."""
-    return [Block("predictions", 3, body, count, 1_700_000_000_000) for body, count in write(*args)]
+def blocks(*args: Any, partitions: Sequence[int] = ()) -> list[Block]:
+    """`write` as blocks, of one partition unless they are named."""
+    *columns, limit = args
+    where = np.array(partitions or [3] * len(columns[-1]), np.int64)
+    made: list[tuple[int, memoryview, int]] = write(*columns, where, limit)  # type: ignore[call-arg]
+    return [Block("predictions", *part, 1_700_000_000_000) for part in made]
 
 
 @given(_strings, _strings, st.data())
@@ -41,13 +45,16 @@ def test_records_of_any_size(tweets: list[bytes], users: list[bytes], data: st.D
         )
     )
     limit = data.draw(st.integers(1, 2_000))
+    partitions = sorted(data.draw(st.lists(st.integers(0, 9), min_size=len(pairs), max_size=len(pairs))))
     keys = [b"k" + user for user in users]
     labels = texts([b"", b"}"])
     chances = np.array([chance for _, _, chance in pairs], np.float32).reshape(-1, 1)
     index = [np.array([pair[place] for pair in pairs], np.intp) for place in (0, 1)]
-    made = blocks(texts(tweets), texts(keys), texts(users), labels, *index, chances, limit)
+    columns = (texts(tweets), texts(keys), texts(users), labels, *index, chances)
+    made = blocks(*columns, limit, partitions=partitions)
     assert all(len(block.buffer) <= limit or block.count == 1 for block in made)
     records = [record for block in made for record in read(block)]
+    assert [block.partition for block in made for _ in range(block.count)] == partitions
     assert [record.key for record in records] == [keys[user] for _, user, _ in pairs]
     for record, (tweet, user, chance) in zip(records, pairs, strict=True):
         front = tweets[tweet] + users[user]
