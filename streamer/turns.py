@@ -10,6 +10,7 @@ nobody waiting. Knows nothing of stages.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -22,14 +23,17 @@ class Turns:
     """Shared by the threads that take turns."""
 
     def __init__(self, patience_s: float = _PATIENCE_S) -> None:
-        """Who has waited for `patience_s` does not wait for the other to end."""
+        """Nobody waits for who has computed for `patience_s`."""
         self._patience_s = patience_s
         self._lock = threading.Lock()
+        self._begun = 0.0
 
     @contextmanager
     def taken(self) -> Iterator[None]:
         """One's own turn, or an end of patience."""
-        mine = self._lock.acquire(timeout=self._patience_s)
+        mine = self._lock.acquire(timeout=max(self._begun + self._patience_s - time.monotonic(), 0))
+        if mine:
+            self._begun = time.monotonic()
         try:
             yield
         finally:

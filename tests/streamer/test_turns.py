@@ -36,6 +36,14 @@ def test_what_takes_long_keeps_nobody_waiting() -> None:
     assert not turns._lock.locked()
 
 
+def test_nobody_waits_for_what_takes_long_already() -> None:
+    turns, did = Turns(patience_s=60), list[str]()
+    with turns.taken():
+        turns._begun -= 60
+        other(turns, did).join(30)
+        assert did == ["other"]
+
+
 def test_a_failure_ends_the_turn() -> None:
     turns, did = Turns(patience_s=60), list[str]()
     with pytest.raises(ValueError, match="bad"), turns.taken():
