@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +23,7 @@ from confluent_kafka import Producer
 from kafka import KafkaConsumer, TopicPartition
 
 from benchmarks.model import TEXT, make_bundle, user_vectors
-from benchmarks.systems import Ours, System
+from benchmarks.systems import Ours, Peer, System
 from benchmarks.workload import Workload, user_states
 from models.events import Prediction, ScoreRequest, Tweet
 from models.recipe import Bag, Transformer
@@ -49,10 +49,21 @@ _LOOK_S: Final = 0.05
 #: As large as predictions are. The first 200,000 cost 7.1 µs of the broker's time each, after a million 2.0.
 _WARM_RECORDS: Final = 500_000
 _WARM_VALUE: Final = bytes(330)
+#: How long a system may take to answer first. kafka-python 3.0.12 goes round in `ensure_coordinator_ready`
+#: for good in one start of forty (its issues 2373 and 2695); all else answers within seconds.
+_WARM_S: Final = 60.0
 #: Predictions of each partition that are looked at.
 _SAMPLE: Final = 2_000
 
 _encode = msgspec.json.Encoder().encode
+
+
+class Silent(LocalServerError):  # noqa: N818 - it names a state
+    """A system did not do in time what it was asked for."""
+
+    def __init__(self, peer: bool, why: str) -> None:
+        super().__init__(why)
+        self.peer = peer
 
 
 class Rig:
@@ -255,9 +266,10 @@ class Stream:
             self.system.check()
             if (waited := time.monotonic() - started) > within:
                 log = self.system.log.read_text(errors="replace")[-2000:]
-                raise LocalServerError(
+                raise Silent(
+                    isinstance(self.system, Peer),
                     f"{self.system.name}: not {what} after {within:.0f} s, and "
-                    f"{self.visible('dead-letters'):,} dead letters; its log ends with\n{log}"
+                    f"{self.visible('dead-letters'):,} dead letters; its log ends with\n{log}",
                 )
             time.sleep(min(_LOOK_S, 0.001 + waited / 50))
 
@@ -286,7 +298,23 @@ def running(
 ) -> Iterator[Stream]:
     """A system that has answered `warm_up` tweets, numbered from -2 * `warm_up` on, and requests for those
     whose readers fit a record of Kafka's by name.
+
+    A peer that does not is started once more.
     """
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(_warm(rig, start, warm_up, values))
+        except Silent as silent:
+            if not silent.peer:
+                raise
+            stream = stack.enter_context(_warm(rig, start, warm_up, values))
+        yield stream
+
+
+@contextmanager
+def _warm(
+    rig: Rig, start: Callable[[Settings], System], warm_up: int, values: Mapping[str, Any]
+) -> Iterator[Stream]:
     with (
         rig.settings(**values) as settings,
         start(settings) as system,
@@ -294,7 +322,7 @@ def running(
     ):
         numbers = range(-2 * warm_up, -warm_up)
         expected = rig.workload.readers(numbers)
-        stream.drain(list(rig.workload.tweets(numbers)), expected)
+        stream.drain(list(rig.workload.tweets(numbers)), expected, _WARM_S)
         few = [number for number in numbers if rig.workload.readers([number]) <= _MOST_NAMED]
         stream.drain(list(rig.workload.requests(few)), rig.workload.readers(few))
         yield stream
