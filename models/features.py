@@ -157,19 +157,19 @@ def _fill_pairs(
     each lets go of the GIL; here 95 ns.
     """
     # 9 powers of two and 13 logarithms of a pair side by side; 16 fill the registers.
-    power, log = np.zeros(16, np.float32), np.zeros(16, np.float32)
+    exponent, power, log = np.zeros(16, np.float32), np.zeros(16, np.float32), np.zeros(16, np.float32)
     for i in range(len(bits)):
         pair, user = affinity[i], habits[i]
         since = _seconds(now[i], pair.newest)
-        power[0] = since * _SLOW
+        exponent[0] = since * _SLOW
         since = _seconds(now[i], user.newest)
-        power[1], power[2] = since * _SLOW, since * _FAST
+        exponent[1], exponent[2] = since * _SLOW, since * _FAST
         since = _seconds(now[i], pair.last_positive)
-        power[3], power[4], power[5] = since * _A_DAY, since * _A_WEEK, since * _A_SEASON
+        exponent[3], exponent[4], exponent[5] = since * _A_DAY, since * _A_WEEK, since * _A_SEASON
         since = _seconds(now[i], user.last_positive)
-        power[6], power[7], power[8] = since * _AN_HOUR, since * _A_DAY, since * _A_FORTNIGHT
+        exponent[6], exponent[7], exponent[8] = since * _AN_HOUR, since * _A_DAY, since * _A_FORTNIGHT
         for j in range(16):
-            power[j] = exp2_of(power[j])
+            power[j] = exp2_of(exponent[j])
 
         counts, factor = pair.counts, power[0]
         pair_retweets, pair_likes = (counts[_RETWEET] + counts[_QUOTE]) * factor, counts[_LIKE] * factor

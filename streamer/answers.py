@@ -40,9 +40,15 @@ class Answers:
         """
         if self._settings.predictions.format == "pair":
             limit = self._settings.kafka.max_send_batch_bytes
-            keys, parts = readers.keys, readers.parts
             bodies = self._encoder.pairs(
-                self._prefixes, tweet_index, probabilities, keys, parts, slots, shards, limit
+                self._prefixes,
+                tweet_index,
+                probabilities,
+                readers.keys,
+                readers.parts,
+                slots,
+                shards,
+                limit,
             )
             for shard, body, count in bodies:
                 yield Block("predictions", shard, body, count, self._at)
@@ -53,8 +59,8 @@ class Answers:
             columns = self._encoder.columns(
                 self._tweets, tweet_index[here], probabilities[here], ids, cold, self._at
             )
-            keys_, values = zip(*columns, strict=True)
-            yield Group("predictions", keys_, values, shard, self._at)
+            keys, values = zip(*columns, strict=True)
+            yield Group("predictions", keys, values, shard, self._at)
 
     @cached_property
     def _prefixes(self) -> Texts:

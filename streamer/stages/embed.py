@@ -232,10 +232,11 @@ class EmbedStage(BackedStage):
                 tweet_ids = followed[start : start + _REQUEST_TWEETS]
                 for shard in range(self.shards):
                     values[shard] += encode_request(ScoreRequest(tweet_ids=tweet_ids, shard=shard))
-            for tweet in (published.tweet for published in together if published.tweet.audience):
-                for shard, users in split(tweet.audience or (), self.shards).items():
+            named = [(p.tweet.tweet_id, p.tweet.audience) for p in together if p.tweet.audience]
+            for tweet_id, audience in named:
+                for shard, users in split(audience, self.shards).items():
                     values[shard] += for_users(
-                        ScoreRequest(tweet_ids=[tweet.tweet_id], shard=shard), tweet.tweet_id, users
+                        ScoreRequest(tweet_ids=[tweet_id], shard=shard), tweet_id, users
                     )
             for shard, requests in values.items():
                 if requests:

@@ -348,6 +348,7 @@ class ScoreStage(BackedStage):
                 part.letters.add(asked.batch, asked.record, Reason.NOT_FINITE, error)
             probabilities[~finite] = np.nan  # no filter lets it pass
         shards = matrix.shards[pairs.slots]
+        # `top_k` counts the readers of each unit in each shard.
         here = self._encoder.selected(pairs.unit * self.shards + shards, probabilities)
         here = here[np.argsort(shards[here], kind="stable")]
         if (best := part.asked[chunk[-1]].best) is not None:
