@@ -16,10 +16,10 @@ from models.network import Network
 from models.piecewise import BINS, PiecewiseLinear
 from models.ranker import SIMILARITIES, Ranker
 from models.rounding import INTEREST, VECTOR, unpack
-from models.scorer.kernel import Kernel, Sizes, Tweets, Users, Weights, kernel
+from models.scorer.kernel import STEPS, Kernel, Sizes, Tweets, Users, Weights, kernel, lanes_of
 from models.scorer.rows import UserRows
-from models.small_layers import Floats, add_linear, floats
-from models.state.vector import HABITS, SKETCH
+from models.small_layers import Floats, add_linear, aligned, floats
+from models.state.vector import HABITS
 from models.text.coverage import Asked
 from models.text.likeness import lengths
 
@@ -35,8 +35,8 @@ class CpuRows:
     def __init__(self, capacity: int, ranker: Ranker, sizes: Sizes, base: Tensor) -> None:
         self.habits = np.zeros(capacity, HABITS)
         self.keys = np.zeros(capacity, np.uint32)
-        self._bytes = np.zeros((capacity, sizes.d + sizes.w * sizes.k + sizes.t + SKETCH + 1), np.uint8)
-        self._projected = np.zeros((capacity, sizes.h), np.float32)
+        self._bytes = aligned((capacity, sizes.row), np.uint8)
+        self._projected = aligned((capacity, sizes.h), np.float32)
         self._ranker, self._sizes, self._base = ranker, sizes, base
 
     @property
@@ -62,7 +62,8 @@ class CpuRows:
             records["sketch"],
             records["filled"][:, None],
         ]
-        self._bytes[slots] = np.concatenate([part.view(np.uint8) for part in parts], axis=1)
+        joined = np.concatenate([part.view(np.uint8) for part in parts], axis=1)
+        self._bytes[slots, : joined.shape[1]] = joined
         self.habits[slots] = records["habits"]
         self.keys[slots] = keys
 
@@ -73,19 +74,17 @@ class CpuScorer:
     def __init__(self, network: Network) -> None:
         ranker, given = network.ranker, len(PAIR_FEATURES)
         self._ranker = ranker
-        low, scale, base, slope, start = _folded(ranker.features, ranker.d.weight)
+        low, scale, knots, start = _folded(ranker.features, ranker.d.weight)
         self._net = Weights(
             c=floats(ranker.c.weight.T) * np.float32(VECTOR.step),
             low=low,
             scale=scale,
-            base=base,
-            slope=slope,
+            knots=knots,
             similarity=floats(ranker.d.weight[:, -SIMILARITIES:].T),
             middle=floats(ranker.middle.weight.T),
             middle_bias=floats(ranker.middle.bias),
-            heads=floats(ranker.heads.weight),
+            heads=floats(torch.cat([ranker.skip.weight, ranker.heads.weight], 1)),
             heads_bias=floats(ranker.heads.bias),
-            skip=floats(ranker.skip.weight),
         )
         # `Ranker.tweet`: for a few tweets torch's calls take ten times as long.
         self._b, self._query = floats(ranker.b.weight.T), floats(ranker.query.weight.T)
@@ -93,7 +92,7 @@ class CpuScorer:
         k, w = network.config.user.interests, ranker.query.out_features
         d, h, last = ranker.c.in_features, ranker.c.out_features, ranker.middle.out_features
         t = len(network.tastes.center)
-        self._sizes = Sizes(d, h, last, k, w, t, given, len(low), ranker.heads.out_features)
+        self._sizes = Sizes(d, h, last, k, w, t, given, len(ranker.features.low), ranker.heads.out_features)
         self._kernel: Kernel = kernel(self._sizes)
         # Not as many as torch's: these don't spin while they wait, and what else runs here loses nothing.
         self._threads = cores()
@@ -137,20 +136,23 @@ class CpuScorer:
 
 def _product(rows: Floats, weight: Floats) -> Floats:
     """`rows` [n, m] @ `weight` [m, k]. Not NumPy's: its threads spin on the cores that the pairs need."""
-    out = np.zeros((len(rows), weight.shape[1]), np.float32)
+    out = aligned((len(rows), weight.shape[1]), np.float32)
     add_linear(rows, weight, out)
     return out
 
 
-def _folded(codes: PiecewiseLinear, weight: Tensor) -> tuple[Floats, Floats, Floats, Floats, Tensor]:
-    """Standardised codes times `weight` [h, f · 8 + ...] as steps and slopes; see `kernel.Weights`.
+def _folded(codes: PiecewiseLinear, weight: Tensor) -> tuple[Floats, Floats, Floats, Tensor]:
+    """Lows, scales and knots of standardised codes times `weight` [h, f · 8 + ...]; see `kernel.Weights`.
 
     The last is what they add where every feature lies below its first bin: [h].
     """
-    f = len(codes.low)
-    slope = weight.detach()[:, : codes.width].T.reshape(f, BINS, -1) * codes.gain.unsqueeze(-1)
+    f, h = len(codes.low), len(weight)
+    lanes = lanes_of(f)
+    slope = weight.detach()[:, : codes.width].T.reshape(f, BINS, h) * codes.gain.unsqueeze(-1)
     start = -(slope * codes.mean.unsqueeze(-1)).sum((0, 1))
-    base = slope.cumsum(1) - slope
-    # Bins that are not in use have no slope; nothing is above their edge.
-    low = codes.low.masked_fill(codes.scale == 0, torch.inf)
-    return floats(low), floats(codes.scale), floats(base), floats(slope), start
+    low, scale, knots = torch.zeros(BINS, lanes), torch.zeros(BINS, lanes), torch.zeros(lanes, STEPS, h)
+    low[:, :f], scale[:, :f] = codes.low.T, codes.scale.T
+    # Bins that are not in use come last, and have no scale: nothing gets into them.
+    knots[:f, 1 : BINS + 1] = slope.cumsum(1)
+    knots[:, BINS + 1] = knots[:, BINS]
+    return floats(low), floats(scale), floats(knots.flatten(0, 1)), start

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 SOURCE = """
@@ -13,6 +15,13 @@ from models.compiled import compiled
 @compiled
 def twice(x):
     return 2 * x
+"""
+
+ADD = """
+@compiled
+def add(left, right):
+    for i in range(len(left)):
+        left[i] += right[i]
 """
 
 
@@ -37,6 +46,18 @@ def source(tmp_path: Path) -> Path:
 def hits(module: Any) -> int:
     """How many signatures were loaded from disk."""
     return sum(module.twice.stats.cache_hits.values())
+
+
+def test_llvm_knows_that_arguments_share_no_memory(tmp_path: Path) -> None:
+    source = tmp_path / "loops.py"
+    source.write_text(SOURCE + ADD)
+    add = load(source).add
+    left, right = np.arange(3.0), np.ones(3)
+    add(left, right)
+    assert left.tolist() == [1, 2, 3]
+    (signature,) = add.signatures
+    for data in ("%arg.left.4", "%arg.right.4"):
+        assert re.search(rf"noalias [^,]*{data},", add.inspect_llvm(signature))
 
 
 def test_a_later_process_loads_what_was_compiled(source: Path) -> None:

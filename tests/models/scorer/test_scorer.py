@@ -15,6 +15,7 @@ from models.recipe import ModelConfig, ProfileOnly, RankerConfig
 from models.rounding import INTEREST, VECTOR, pack
 from models.scorer import Scorer, UserRows, make_scorer
 from models.scorer.device import DeviceScorer
+from models.small_layers import Floats
 from models.state.tweet import TERMS
 from models.state.vector import vector_dtype
 from models.text.coverage import COVERAGE, Asked, asked, coverage
@@ -41,7 +42,7 @@ def network(config: ModelConfig) -> Network:
 class Case:
     """Random users and tweets, and what the network makes of all their pairs."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, features: Floats | None = None) -> None:
         rng = np.random.default_rng(0)
         self.network = network(config)
         d, user = config.tweet.dimensions, config.user
@@ -64,7 +65,9 @@ class Case:
         self.asked: Asked = asked(terms, np.linspace(0, 8, BUCKETS, dtype=np.float32), tastes)
         self.tweet = rng.integers(0, TWEETS, PAIRS)
         self.user = rng.integers(0, USERS, PAIRS)
-        self.features = (3 * rng.normal(size=(PAIRS, len(PAIR_FEATURES)))).astype(np.float32)
+        if features is None:
+            features = (3 * rng.normal(size=(PAIRS, len(PAIR_FEATURES)))).astype(np.float32)
+        self.features = features
         covered = coverage(self.asked, self.tweet, self.records["sketch"].copy(), self.user)
         like = likeness(self.asked.tastes, self.tweet, self.records["leaning"].copy(), self.user)
         people = UserVectors(
@@ -121,6 +124,29 @@ def test_the_logits_are_the_network_s(case: Case, scorer: Scorer) -> None:
     )
     assert np.ptp(case.wanted, axis=0).min() > 0.5
     np.testing.assert_allclose(found, case.wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_features_at_and_beyond_their_edges() -> None:
+    config, rng = ModelConfig(ranker=RankerConfig(hidden=64, hidden_last=32)), np.random.default_rng(1)
+    codes = network(config).ranker.features
+    edges = codes.low[: len(PAIR_FEATURES)].numpy()
+    tops = edges + 1 / np.where(codes.scale > 0, codes.scale, np.inf)[: len(PAIR_FEATURES)]
+    far = np.full((len(edges), 2), [-1e30, 1e30])
+    choices = np.concatenate([edges, tops, far], axis=1).astype(np.float32)
+    columns = np.arange(len(PAIR_FEATURES))
+    case = Case(config, choices[columns, rng.integers(0, choices.shape[1], (PAIRS, len(columns)))])
+    scorer = make_scorer(case.network, torch.device("cpu"))
+    rows = case.rows(scorer, np.arange(USERS))
+    found = scorer.logits(case.tweets, case.asked, case.tweet, rows, case.user, case.features)
+    np.testing.assert_allclose(found, case.wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_what_is_not_a_number_stays_so(case: Case, scorer: Scorer) -> None:
+    features, broken = case.features.copy(), np.arange(7, PAIRS, 13)
+    features[broken, np.arange(len(broken)) % features.shape[1]] = np.nan
+    rows = case.rows(scorer, np.arange(USERS))
+    found = scorer.logits(case.tweets, case.asked, case.tweet, rows, case.user, features)
+    assert np.flatnonzero(np.isnan(found).any(axis=1)).tolist() == broken.tolist()
 
 
 def test_a_pair_does_not_depend_on_the_others(case: Case, scorer: Scorer) -> None:
