@@ -2,7 +2,7 @@
 
 aiokafka's own builder takes one record at a time, 0.36 us each: right for few (`bodies`). Of many, a stage
 has written all records of a batch back to back, with room for the header in front, and no byte of them is
-looked at again except to be compressed and for the checksum.
+looked at again except to be compressed and for the checksum (aiokafka's takes eleven times as long).
 Knows nothing of who wrote the records or of what they say.
 """
 
@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Final
 
+import crc32c
+import lz4.frame
 from aiokafka import codec
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from aiokafka.record.util import calc_crc32c
 
 from streamer.stage import HEADER_ROOM, Block, Headers
 
@@ -30,11 +31,13 @@ _COUNTED_FROM: Final = 12
 _MAGIC: Final = 2
 
 #: The attribute bits of a codec, and what compresses with it, at its fastest level. At aiokafka's own, a
-#: prediction takes 2.9 us in lz4 (here 0.45) for 17 % fewer bytes, and 0.64 in zstd (0.5) for more bytes.
-_CODECS: Final[dict[str, tuple[int, Callable[[bytes], bytes]]]] = {
+#: prediction takes 2.9 us in lz4 for 17 % fewer bytes, and 0.64 in zstd (here 0.5) for more bytes. In lz4 it
+#: takes 0.19 with aiokafka's codec at level 1, 0.15 with the package `lz4`, for 2 % fewer bytes.
+_CODECS: Final[dict[str, tuple[int, Callable[[memoryview], bytes]]]] = {
     "gzip": (1, partial(codec.gzip_encode, compresslevel=1)),
     "snappy": (2, codec.snappy_encode),
-    "lz4": (3, partial(codec.lz4_encode, level=1)),
+    # Blocks know nothing of each other: the broker reads no others (KIP-57).
+    "lz4": (3, partial(lz4.frame.compress, compression_level=-1, block_linked=False, store_size=False)),
     "zstd": (4, partial(codec.zstd_encode, level=1)),
 }
 
@@ -53,7 +56,7 @@ class RecordBatch:
         self._built = False
         if compression != "none":
             attributes, compress = _CODECS[compression]
-            compressed = compress(bytes(block.buffer[HEADER_ROOM:]))
+            compressed = compress(block.buffer[HEADER_ROOM:])
             if HEADER_ROOM + len(compressed) < len(block.buffer):
                 self._attributes = attributes
                 self._buffer = bytearray(HEADER_ROOM) + compressed
@@ -88,7 +91,7 @@ class RecordBatch:
                 self._buffer, 0, 0, counted, -1, _MAGIC, 0, self._attributes, last, at, at, *self._state,
                 self._count,
             )  # fmt: skip
-            checksum = calc_crc32c(memoryview(self._buffer)[_COVERED_FROM:])
+            checksum = crc32c.crc32c(memoryview(self._buffer)[_COVERED_FROM:])
             _CHECKSUM.pack_into(self._buffer, _CHECKSUM_AT, checksum)
             self._built = True
         return self._buffer
