@@ -140,6 +140,10 @@ class LocalKafka(LocalServer):
             java(),
             f"-Xmx{self._heap}",
             "-XX:+UseSerialGC",
+            # The thorough compiler is for brokers that run for days: in its first minutes it takes a quarter
+            # of a core. At 100,000 records a second p99 was 50 to 64 ms then and 38 to 43 after it, and is 37
+            # to 41 from the start with the quick one; its code takes 0.30 core, the other's 0.24.
+            "-XX:TieredStopAtLevel=1",
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
         ]
         jvm += ["-cp", f"{jars()}/*"]
