@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -108,11 +109,17 @@ def test_a_plain_record_as_it_leaves() -> None:
 def test_numbers_are_short() -> None:
     """Five digits a number: with the 17 of a float, records would be half as long again."""
     made = encoder(["retweet"])
-    values = np.maximum(np.random.default_rng(0).random((20_000, 1)).astype(np.float32) ** 4, 1e-12)
+    tens = np.logspace(-14, 0, 15, dtype=np.float32)
+    round_ = np.concatenate([tens, np.nextafter(tens, np.float32(0)), tens * np.float32(0.999996), tens / 2])
+    drawn = np.maximum(np.random.default_rng(0).random(20_000).astype(np.float32) ** 4, 1e-12)
+    small = np.array([1e-15, 1e-17, 1e-30, 1e-44, 0], np.float32)
+    values = np.concatenate([drawn, round_, small]).astype(np.float32)[:, None]
     records = pairs(made, [ScoredTweet("1", "1", 1)], [0] * len(values), [("1", False)] * len(values), values)
     digits = [record.rpartition(b'"retweet":')[2][:-1] for record in records]
-    assert max(len(d.replace(b"0.", b"").replace(b".", b"").lstrip(b"0")) for d in digits) == 5
-    assert [float(number) for number in digits] == [float(f"{value:.5g}") for value in values[:, 0].tolist()]
+    assert all(re.fullmatch(rb"0\.0*[1-9]|0\.0*[1-9]\d{0,3}[1-9]|[01]\.0", number) for number in digits)
+    numbers, wanted = list(map(float, digits)), [float(f"{value:.5g}") for value in values[:, 0].tolist()]
+    assert numbers[: -len(small)] == wanted[: -len(small)]
+    np.testing.assert_allclose(numbers[-len(small) :], wanted[-len(small) :], atol=1e-19)
 
 
 class TestColumns:
