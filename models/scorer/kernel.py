@@ -153,7 +153,7 @@ def kernel(sizes: Sizes) -> Kernel:
             stop = min(start + 4, len(tweet))
             for i in range(start, stop):  # fetch the rows from memory, all at once
                 s = user[i]
-                for j in range(0, filled, 64):
+                for j in range(0, filled + 1, 64):
                     sink += users.bytes[s, j]
                 for j in range(0, h, 16):
                     sink += np.uint8(users.projected[s, j] > 0)
