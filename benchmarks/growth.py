@@ -45,7 +45,7 @@ def _users(rig: Rig, options: Options) -> list[Result]:
     options.say(f"  {most:,} users, a cache that is too small: {crowded:,.0f} predictions/s")
     return [
         Result(
-            name=f"W5, {most:,} users, 200 followers, the default cache (of 126,000 users)",
+            name=f"W5, {most:,} users, 200 followers, the default cache (of 122,000 users)",
             value=crowded,
             unit="predictions/s",
         ),

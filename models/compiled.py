@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 class _Apart(Compiler):
-    """Tells LLVM that no argument is written to by way of another.
+    """Tells LLVM that no argument is written to by way of another, as numba itself does for parallel loops.
 
     It else looks at every start of a loop whether any two overlap: for a loop of 64 numbers and nine arrays
     that took longer than the loop (products of [1000, 64] and [64, 64]: 177 us, so 100).

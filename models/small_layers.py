@@ -18,8 +18,8 @@ from models.elementary import NO_FLOAT, exp_of, gelu_of, ordered, unordered
 
 Floats = NDArray[np.float32]
 
-#: Bytes that a processor reads at once.
-_LINE: Final = 64
+#: Bytes that a processor reads from memory at once.
+LINE: Final = 64
 
 
 def floats(values: Tensor) -> Floats:
@@ -34,8 +34,8 @@ def aligned(shape: tuple[int, ...], dtype: type[Any]) -> NDArray[Any]:
     read from two lines each: a pair took 620 to 760 ns, as it happened, and takes 620.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    whole = np.zeros(size + _LINE, np.uint8)
-    start = -whole.ctypes.data % _LINE
+    whole = np.zeros(size + LINE, np.uint8)
+    start = -whole.ctypes.data % LINE
     out: NDArray[Any] = whole[start : start + size].view(dtype).reshape(shape)
     return out
 

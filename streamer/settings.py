@@ -316,7 +316,7 @@ class Settings(BaseSettings):
     `deadline` of its own, it waits until then, but for no longer than this or 60 s, whichever is more."""
     cache_mb: int = Field(default=256, ge=1)
     """Memory for what `score` keeps at hand of users and audiences, in MB; the rest is read from Redis, at
-    three times the cost of a prediction. 256 are for 126,000 active users of the default model."""
+    three times the cost of a prediction. 256 are for 122,000 active users of the default model."""
     pace_ms: int = Field(default=10, ge=0, le=10_000)
     """Tweets that come within so many milliseconds, or three times what embedding takes (at most five times
     this), are embedded together; after a pause none waits. Else every few tweets pay for requests of their

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from models.compiled import compiled
 from models.elementary import NO_FLOAT, ordered, unordered
 from models.piecewise import BINS
-from models.small_layers import Floats, add_product
+from models.small_layers import LINE, Floats, add_product
 from models.state.vector import SKETCH
 from models.text.coverage import covered
 from models.text.likeness import alike
@@ -70,7 +70,7 @@ class Tweets(NamedTuple):
 
 
 class Users(NamedTuple):
-    """Rows of users: `A·u` [n, h], and bytes [n, d + w·k + t + SKETCH + 1].
+    """Rows of users: `A·u` [n, h], and bytes [n, `Sizes.row`], of which the last few mean nothing.
 
     The bytes are vector codes, interest codes [w, k], the leaning's codes, the sketch and how many
     interests count: side by side, since what a random row costs is the places in memory it is in rather
@@ -101,11 +101,11 @@ class Sizes(NamedTuple):
     @property
     def row(self) -> int:
         """Bytes of a user's row: whole lines of memory, so that none is read for a neighbour's sake."""
-        return -(-(self.d + self.w * self.k + self.t + SKETCH + 1) // 64) * 64
+        return -(-(self.d + self.w * self.k + self.t + SKETCH + 1) // LINE) * LINE
 
 
 def lanes_of(features: int) -> int:
-    """Numbers in wide registers that hold these, and one more that adds nothing."""
+    """Numbers in wide registers (of 16) that hold these, and one more that adds nothing."""
     return -(-(features + 1) // 16) * 16
 
 
@@ -153,9 +153,9 @@ def kernel(sizes: Sizes) -> Kernel:
             stop = min(start + 4, len(tweet))
             for i in range(start, stop):  # fetch the rows from memory, all at once
                 s = user[i]
-                for j in range(0, filled + 1, 64):
+                for j in range(0, filled + 1, LINE):
                     sink += users.bytes[s, j]
-                for j in range(0, h, 16):
+                for j in range(0, h, LINE // 4):
                     sink += np.uint8(users.projected[s, j] > 0)
             for i in range(start, stop):
                 p, t, s = i - start, tweet[i], user[i]

@@ -7,12 +7,23 @@ import pytest
 import torch
 from torch import nn
 
-from models.small_layers import Floats, gelu, layer_norm, linear, softmax_row
+from models.small_layers import LINE, Floats, aligned, floats, gelu, layer_norm, linear, softmax_row
 
 
 def numbers(*shape: int) -> Floats:
     out: Floats = np.random.default_rng(sum(shape)).normal(size=shape).astype(np.float32)
     return out
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (1_000, 70)])
+def test_weights_begin_with_a_line_of_memory(shape: tuple[int, ...]) -> None:
+    values = torch.randn(shape[::-1]).permute(*reversed(range(len(shape))))  # laid out the other way round
+    found, none = floats(values), aligned(shape, np.uint8)
+    np.testing.assert_array_equal(found, values.numpy())
+    assert found.flags.c_contiguous
+    assert not none.any()
+    assert none.shape == shape
+    assert found.ctypes.data % LINE == none.ctypes.data % LINE == 0
 
 
 @pytest.mark.parametrize("rows", [1, 3, 4, 7, 24])
