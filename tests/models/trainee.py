@@ -1,7 +1,8 @@
 """A training for other processes to start: `python -m tests.models.trainee LOG OUT KIND [PHASE DONE]`.
 
 KIND is bert, or bag for one without anything random. It takes checkpoints after each step. With PHASE and
-DONE, it kills itself when that phase is so far.
+DONE, it kills itself when that phase is so far; with `resume` as PHASE it goes on with what was killed. It
+prints what came of it, and for each phase how far that was when it began.
 """
 
 from __future__ import annotations
@@ -53,16 +54,19 @@ def recipe(text: TextConfig = BERT, dropout: float = 0.1, **training: object) ->
 
 def main(log: str, out: str, kind: str, phase: str = "", done: str = "0") -> None:
     """Train; the process that reports prints one line."""
+    begun: dict[str, tuple[int, int]] = {}
 
     def show(step: Step) -> None:
+        begun.setdefault(step.phase, (step.done, step.before))
         if step.phase == phase and step.done >= int(done):
             os.kill(os.getpid(), signal.SIGKILL)
 
     loop._LOOK = 1
     chosen = recipe(BAG, dropout=0.0) if kind == "bag" else recipe()
-    result = train(Path(log), Path(out), chosen, show)
+    result = train(Path(log), Path(out), chosen, show, resume=phase == "resume")
     if result.first:
-        print(json.dumps({"fingerprint": result.fingerprint}))
+        held_out = {head: figures.plain() for head, figures in result.held_out.items()}
+        print(json.dumps({"fingerprint": result.fingerprint, "held_out": held_out, "begun": begun}))
 
 
 if __name__ == "__main__":
