@@ -76,7 +76,7 @@ class CpuScorer:
         self._ranker = ranker
         low, scale, knots, start = _folded(ranker.features, ranker.d.weight)
         self._net = Weights(
-            c=floats(ranker.c.weight.T) * np.float32(VECTOR.step),
+            c=floats(ranker.c.weight.T * VECTOR.step),
             low=low,
             scale=scale,
             knots=knots,

@@ -116,6 +116,7 @@ def test_numbers_are_short() -> None:
     values = np.concatenate([drawn, round_, small]).astype(np.float32)[:, None]
     records = pairs(made, [ScoredTweet("1", "1", 1)], [0] * len(values), [("1", False)] * len(values), values)
     digits = [record.rpartition(b'"retweet":')[2][:-1] for record in records]
+    assert max(len(d.replace(b"0.", b"").replace(b".", b"").lstrip(b"0")) for d in digits) == 5
     assert all(re.fullmatch(rb"0\.0*[1-9]|0\.0*[1-9]\d{0,3}[1-9]|[01]\.0", number) for number in digits)
     numbers, wanted = list(map(float, digits)), [float(f"{value:.5g}") for value in values[:, 0].tolist()]
     assert numbers[: -len(small)] == wanted[: -len(small)]
